@@ -1,0 +1,61 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every target of ours: Swift 6 mode, and a warning is an error.
+let strict: [SwiftSetting] = [
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+]
+
+/// A C library of the system, found by pkg-config and named by its Debian package.
+func system(_ name: String, _ pkgConfig: String, apt: String) -> Target {
+  .systemLibrary(name: name, path: "Sources/\(name)", pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+func room(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+let system_: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+
+let package = Package(
+  name: "ashlar",
+  products: [],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    .package(
+      url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+  ],
+  targets: [
+    // C: what Swift cannot express, and the field's own libraries.
+    .target(name: "CLinux"),
+    system("CFuse", "fuse3", apt: "libfuse3-dev"),
+    system("CLZ4", "liblz4", apt: "liblz4-dev"),
+    system("CZstd", "libzstd", apt: "libzstd-dev"),
+    system("CZlib", "zlib", apt: "zlib1g-dev"),
+    system("CISAL", "libisal", apt: "libisal-dev"),
+    system("CBlkid", "blkid", apt: "libblkid-dev"),
+
+    room("BlockCore", [system_]),
+    room("BlockSim", ["BlockCore", system_]),
+    room("LinuxIO", ["CLinux", "BlockCore", system_]),
+    room("OverlayBD", ["BlockCore", "CLZ4", "CZstd", "CZlib", "CISAL"]),
+    room("DiskFormats", ["BlockCore"]),
+    room("TestKit", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "CLZ4", "CZstd", "CISAL"]),
+    room("Images", ["BlockCore", "OverlayBD", "DiskFormats", system_]),
+
+    tests("OverlayBDTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
+  ],
+  swiftLanguageModes: [.v6]
+)

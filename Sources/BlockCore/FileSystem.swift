@@ -1,0 +1,65 @@
+/// A file that can be changed: the storage beneath a writable volume.
+///
+/// All functions of this protocol besides the first phase of reading may wait for the disk, so they are
+/// `async`, and implementations run them where waiting does no harm. Offsets and counts are in bytes.
+public protocol BlockFile: ByteSource {
+  /// What tells this file from every other one on the host.
+  var identity: FileIdentity { get }
+  /// Whether changes are possible.
+  var isWritable: Bool { get }
+
+  /// Writes all of a span, if that takes no more than the copy into the page cache: the first phase.
+  func writeNow(at offset: UInt64, from data: RawSpan) throws(BlockError) -> Service
+  /// Writes all of a span; on stable storage when it returns, if so asked.
+  func write(at offset: UInt64, from data: RawSpan, isDurable: Bool) async throws(BlockError)
+  /// Puts everything written before on stable storage: data, and what is needed to find it.
+  ///
+  /// After it has failed once it fails for ever: the kernel forgets which data it lost.
+  func synchronize() async throws(BlockError)
+  /// Gives the range's space back; it reads as zeros afterwards.
+  func punchHole(_ range: Range<UInt64>) async throws(BlockError)
+  /// Makes a range read as zeros and keeps its space.
+  func zero(_ range: Range<UInt64>) async throws(BlockError)
+  /// The ranges that hold data, in order: `SEEK_DATA` and `SEEK_HOLE` from `start` on.
+  func dataExtents(from start: UInt64) async throws(BlockError) -> [Range<UInt64>]
+}
+
+/// What tells one file from another: `st_dev` and `st_ino`.
+public struct FileIdentity: Sendable, Hashable {
+  /// The device number of the file system.
+  public let device: UInt64
+  /// The inode number in it.
+  public let inode: UInt64
+
+  /// Makes an identity from a device and an inode number.
+  public init(device: UInt64, inode: UInt64) {
+    self.device = device
+    self.inode = inode
+  }
+}
+
+/// The files of a host, or of a simulated one.
+///
+/// Paths are absolute, or relative to the process's working directory.
+public protocol FileSystem: Sendable {
+  /// Opens an existing regular file or block device.
+  ///
+  /// - Throws: `notFound`, `permissionDenied`, `invalidArgument` for a directory, and others by errno.
+  func open(_ path: String, for access: FileAccess) async throws(BlockError) -> any BlockFile
+  /// Whether something exists at a path, whatever it is (`access(F_OK)`).
+  func exists(_ path: String) -> Bool
+  /// Reads a small file entirely.
+  ///
+  /// - Throws: As ``open(_:for:)``, and `exhausted` if it is longer than `limit` bytes.
+  func contents(of path: String, limit: Int) async throws(BlockError) -> [UInt8]
+  /// Creates or truncates a file and fills it (`O_CREAT|O_TRUNC`, mode 0644).
+  func replaceContents(of path: String, with bytes: [UInt8]) async throws(BlockError)
+}
+
+/// How a file is opened.
+public enum FileAccess: Sendable {
+  /// For reading; the content is taken as constant.
+  case readOnly
+  /// For reading and writing.
+  case readWrite
+}

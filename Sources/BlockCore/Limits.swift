@@ -1,0 +1,64 @@
+/// Every limit of the engine, in one place.
+///
+/// Bytes from outside are hostile: whatever they ask for is held against one of these before memory is
+/// taken or time is spent for it.
+public enum Limits {
+  /// Bytes in a page of memory on the machines we support.
+  public static let pageSize = 4096
+
+  // Names
+
+  /// Bytes in an attachment's ID. TCMU names are shorter; that limit belongs to that transport.
+  public static let attachmentIDBytes = 64
+
+  // Images
+
+  /// Bytes in a `config.v1.json`.
+  public static let imageConfigBytes = 4 << 20
+  /// Layers in a stack, the upper included in none of them (upstream: the tag is a u8).
+  public static let layersInStack = 255
+  /// Layers that are opened at the same time (upstream: PARALLEL_LOAD_INDEX).
+  public static let parallelLayerOpens = 32
+  /// Bytes of a volume: what 50 bits of sectors can address.
+  public static let volumeBytes: UInt64 = 1 << 59
+
+  // LSMT
+
+  /// Index entries of one read-only layer, padding included. Upstream refuses more than 1,000,000 since
+  /// 2025; its older releases wrote and read more, so we read four times that.
+  public static let segmentsInLayer = 4_000_000
+  /// Entries in the log of a writable layer's index.
+  public static let segmentsInIndexLog = 16_000_000
+  /// Segments of a merged stack: 512 MiB of memory.
+  public static let segmentsInStack = 32_000_000
+  /// Bytes read in one step while an index is loaded.
+  public static let indexReadBytes = 1 << 20
+
+  // ZFile
+
+  /// Blocks in a ZFile: 1 TiB of 4 KiB blocks; its table takes as many bytes as the index in the file.
+  public static let blocksInZFile: UInt64 = 256 << 20
+  /// Compressed bytes fetched in one step.
+  public static let zfileBatchBytes = 256 << 10
+
+  // Tar envelope
+
+  /// Bytes of the PAX records in front of a layer.
+  public static let paxHeaderBytes = 64 << 10
+
+  // Gzip index
+
+  /// Entries in a gzip index: 1 TiB at the tools' span of 1 MiB.
+  public static let gzipIndexEntries = 1 << 20
+  /// Bytes of a gzip index's entry array, stored.
+  public static let gzipIndexBytes = 32 << 20
+  /// Bytes of decoded content kept per gzip file.
+  public static let gzipCacheBytes = 32 << 20
+
+  // Transports
+
+  /// Bytes in one request from a transport.
+  public static let requestBytes = 1 << 20
+  /// Requests that one queue may have waiting in the second phase.
+  public static let waitingRequestsPerQueue = 64
+}

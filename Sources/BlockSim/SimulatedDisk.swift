@@ -1,0 +1,110 @@
+import BlockCore
+import Synchronization
+import SystemPackage
+
+/// The files of a simulated host: a seeded disk that can be slow, fail at a chosen operation, and lose
+/// its power.
+public final class SimulatedDisk: FileSystem {
+  private struct State {
+    var files: [String: SimulatedFile] = [:]
+    var operations: UInt64 = 0
+    var failAt: UInt64?
+    var failure = BlockError.Kind.ioError
+    var waitShare = 0.0
+    var random: SplitMix64
+  }
+
+  private let state: Mutex<State>
+
+  /// Makes an empty disk; all its chances come from the seed.
+  public init(seed: UInt64) {
+    state = Mutex(State(random: SplitMix64(seed: seed)))
+  }
+
+  /// Which share of first-phase operations has to wait, 0 to 1.
+  public func setWaitShare(_ share: Double) {
+    state.withLock { $0.waitShare = share }
+  }
+
+  /// Fails the `number`-th operation from now, counted from 1; `nil` for none.
+  public func failOperation(_ number: UInt64?, as kind: BlockError.Kind = .ioError) {
+    state.withLock { state in
+      state.failAt = number.map { state.operations + $0 }
+      state.failure = kind
+    }
+  }
+
+  /// How many operations there have been.
+  public var operationCount: UInt64 { state.withLock { $0.operations } }
+
+  func makesWait() -> Bool {
+    state.withLock { state in
+      state.waitShare > 0 && Double(state.random.next() >> 11) * 0x1p-53 < state.waitShare
+    }
+  }
+
+  func operate(_ step: String, on name: String) throws(BlockError) {
+    let failure = state.withLock { state -> BlockError.Kind? in
+      state.operations += 1
+      return state.operations == state.failAt ? state.failure : nil
+    }
+    if let failure { throw BlockError(failure, step: step, object: name, cause: "simulated failure") }
+  }
+
+  /// Makes a file, or replaces one.
+  @discardableResult
+  public func add(_ path: String, _ content: [UInt8]) -> SimulatedFile {
+    state.withLock { state in
+      let file = SimulatedFile(self, name: path, content: content, inode: state.random.next())
+      state.files[path] = file
+      return file
+    }
+  }
+
+  /// Cuts the power: of each sector that was not synchronized, either the old or the new content stays.
+  public func cutPower() {
+    let files = state.withLock { Array($0.files.values) }
+    for file in files {
+      file.state.withLock { fileState in
+        for number in fileState.dirty.sorted() where state.withLock({ $0.random.next() & 1 == 0 }) {
+          SimulatedFile.settle(number, &fileState)
+        }
+        fileState.content = fileState.durable
+        fileState.dirty = []
+        fileState.hasFailedToSynchronize = false
+      }
+    }
+  }
+
+  public func open(_ path: String, for access: FileAccess) async throws(BlockError) -> any BlockFile {
+    try operate("open", on: path)
+    guard let file = state.withLock({ $0.files[path] }) else {
+      throw BlockError(errno: .noSuchFileOrDirectory, step: "open", object: path)
+    }
+    return file
+  }
+
+  public func exists(_ path: String) -> Bool {
+    state.withLock { $0.files[path] != nil }
+  }
+
+  public func contents(of path: String, limit: Int) async throws(BlockError) -> [UInt8] {
+    let file = try await open(path, for: .readOnly)
+    guard file.byteCount <= UInt64(limit) else {
+      throw BlockError(.exhausted, step: "read", object: path, cause: "it is longer than \(limit) bytes")
+    }
+    return try await file.bytes(at: 0, byteCount: Int(file.byteCount), using: Workspace())
+  }
+
+  public func replaceContents(of path: String, with bytes: [UInt8]) async throws(BlockError) {
+    try operate("create", on: path)
+    add(path, bytes)
+  }
+}
+
+extension HostServices {
+  /// A simulated host: its disk, a clock that stands still, and chance from a seed.
+  public static func simulated(disk: SimulatedDisk, seed: UInt64) -> HostServices {
+    HostServices(files: disk, clock: SimulatedClock(), random: SeededRandom(seed: seed))
+  }
+}

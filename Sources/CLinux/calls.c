@@ -1,0 +1,28 @@
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "CLinux.h"
+
+// Functions that glibc declares only for _GNU_SOURCE, which an importer of the header cannot set.
+
+ssize_t clinux_pread_nowait(int fd, void *buffer, size_t count, off_t offset) {
+  struct iovec part = {.iov_base = buffer, .iov_len = count};
+  return preadv2(fd, &part, 1, offset, RWF_NOWAIT);
+}
+
+ssize_t clinux_pwrite_durable(int fd, const void *buffer, size_t count, off_t offset) {
+  struct iovec part = {.iov_base = (void *)buffer, .iov_len = count};
+  return pwritev2(fd, &part, 1, offset, RWF_DSYNC);
+}
+
+int clinux_fallocate(int fd, int mode, off_t offset, off_t count) {
+  return fallocate(fd, mode, offset, count);
+}
+
+long clinux_thread_major_faults(void) {
+  struct rusage usage;
+  return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_majflt : 0;
+}
+
+int clinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }

@@ -1,0 +1,84 @@
+// What Swift cannot say of the Linux interfaces: variadic calls, computed ioctl numbers, control
+// messages, and a copy that survives SIGBUS. No policy and no state but the guard's.
+#pragma once
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/fuse.h>
+#include <linux/loop.h>
+#include <linux/magic.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+// ioctl(2) is variadic.
+static inline int clinux_ioctl_pointer(int fd, unsigned long request, void *argument) {
+  return ioctl(fd, request, argument);
+}
+static inline int clinux_ioctl_value(int fd, unsigned long request, unsigned long argument) {
+  return ioctl(fd, request, argument);
+}
+
+// open(2) and openat(2) are variadic.
+static inline int clinux_open(const char *path, int flags, mode_t mode) {
+  return open(path, flags, mode);
+}
+static inline int clinux_openat(int directory, const char *path, int flags) {
+  return openat(directory, path, flags);
+}
+
+// fcntl(2) is variadic.
+static inline int clinux_fcntl(int fd, int command, int argument) { return fcntl(fd, command, argument); }
+
+// Reads without waiting for a disk: RWF_NOWAIT. Returns what preadv2(2) returns.
+ssize_t clinux_pread_nowait(int fd, void *buffer, size_t count, off_t offset);
+// Writes and returns when the data is on stable storage: RWF_DSYNC. Returns what pwritev2(2) returns.
+ssize_t clinux_pwrite_durable(int fd, const void *buffer, size_t count, off_t offset);
+
+// fallocate(2), for _GNU_SOURCE only.
+int clinux_fallocate(int fd, int mode, off_t offset, off_t count);
+// How often the calling thread had to wait for a page from disk: ru_majflt of RUSAGE_THREAD.
+long clinux_thread_major_faults(void);
+
+// Numbers that <linux/...> computes with macros of a shape that is not imported.
+static const unsigned long clinux_BLKGETSIZE64 = BLKGETSIZE64;
+static const unsigned long clinux_BLKSSZGET = BLKSSZGET;
+static const unsigned long clinux_FUSE_DEV_IOC_CLONE = FUSE_DEV_IOC_CLONE;
+static const int clinux_PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+static const int clinux_ZERO_RANGE = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+
+// Kernel 6.9, newer than the headers of Debian 12.
+enum { CLINUX_FUSE_NOTIFY_RESEND = 7 };
+
+// AddressSanitizer and libFuzzer install handlers of their own; ours is installed on the first call.
+void clinux_guard_install(void);
+
+// Copies from a mapped file. Returns 0, or EIO if the pages could not be read: the file was cut short or
+// its disk failed, for which a plain memcpy would die of SIGBUS.
+int clinux_guarded_copy(void *destination, const void *source, size_t count);
+
+// Sends bytes and at most `fd_count` descriptors over a Unix socket; returns what sendmsg(2) returns.
+ssize_t clinux_send_with_fds(int socket, const void *bytes, size_t count, const int *fds, size_t fd_count);
+
+// Receives one message and up to `*fd_count` descriptors (close-on-exec); sets `*fd_count` to their
+// number. Returns what recvmsg(2) returns.
+ssize_t clinux_receive_with_fds(int socket, void *bytes, size_t count, int *fds, size_t *fd_count);
+
+// pidfd_open(2), for which glibc 2.36 has a header only beside <sys/pidfd.h>.
+int clinux_pidfd_open(pid_t pid);

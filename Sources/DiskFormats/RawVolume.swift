@@ -1,0 +1,94 @@
+import BlockCore
+
+/// A raw image: a file or block device whose bytes are the disk's.
+public final class RawVolume: ExtentReporting {
+  private let file: any BlockFile
+  /// What is read: the file, or the file made whole sectors.
+  private let source: any ByteSource
+  public let geometry: VolumeGeometry
+
+  /// Makes a disk of a file.
+  ///
+  /// - Parameters:
+  ///   - file: The image; open for writing unless `isReadOnly`.
+  ///   - isReadOnly: Whether writes are refused. Only then may the file end inside a sector; what is
+  ///     missing of it reads as zeros.
+  /// - Throws: `invalidArgument` for a size that no disk can have.
+  public init(_ file: any BlockFile, isReadOnly: Bool) throws(BlockError) {
+    let isWhole = file.byteCount % VolumeGeometry.sectorSize == 0
+    guard file.byteCount > 0 else {
+      throw BlockError(
+        .invalidArgument, step: "open raw image", object: file.name, cause: "it is empty",
+        remedy: "Give it a size: truncate -s SIZE FILE.")
+    }
+    guard isWhole || isReadOnly else {
+      throw BlockError(
+        .invalidArgument, step: "open raw image", object: file.name,
+        cause: "its \(file.byteCount) bytes are not whole sectors of \(VolumeGeometry.sectorSize)",
+        remedy: "Open it with --read-only, or make it whole: truncate -s %\(VolumeGeometry.sectorSize) FILE.")
+    }
+    guard file.byteCount <= Limits.volumeBytes else {
+      throw BlockError(
+        .unsupported, step: "open raw image", object: file.name,
+        cause: "its \(file.byteCount) bytes are more than a disk can have")
+    }
+    self.file = file
+    let source: any ByteSource = isWhole ? file : PaddedSource(file)
+    self.source = source
+    geometry = VolumeGeometry(
+      byteCount: source.byteCount, isReadOnly: isReadOnly, canDiscard: !isReadOnly)
+  }
+
+  public func serveNow(
+    _ request: BlockRequest, data: inout MutableRawSpan, using workspace: Workspace
+  ) throws(BlockError) -> Service {
+    switch request.operation {
+    case .read: try source.readNow(at: request.offset, into: &data, using: workspace)
+    case .write:
+      request.flags.contains(.forceUnitAccess)
+        ? .mustWait : try file.writeNow(at: request.offset, from: data.bytes)
+    case .flush: geometry.isReadOnly ? .done : .mustWait
+    case .discard, .writeZeroes: .mustWait
+    }
+  }
+
+  public func serve(
+    _ request: BlockRequest, data: inout MutableRawSpan, using workspace: Workspace
+  ) async throws(BlockError) {
+    let range = request.offset..<request.offset + request.byteCount
+    switch request.operation {
+    case .read: try await source.read(at: request.offset, into: &data, using: workspace)
+    case .write:
+      try await file.write(
+        at: request.offset, from: data.bytes, isDurable: request.flags.contains(.forceUnitAccess))
+    case .flush: if !geometry.isReadOnly { try await file.synchronize() }
+    case .discard: try await file.punchHole(range)
+    case .writeZeroes: try await writeZeroes(range, request.flags)
+    }
+    if request.operation.isWrite, !request.carriesData, request.flags.contains(.forceUnitAccess) {
+      try await file.synchronize()
+    }
+  }
+
+  /// A hole reads as zeros too and gives the space back, which the request may not want.
+  private func writeZeroes(_ range: Range<UInt64>, _ flags: BlockRequest.Flags) async throws(BlockError) {
+    guard flags.contains(.mayUnmap) else { return try await file.zero(range) }
+    do {
+      try await file.punchHole(range)
+    } catch where error.kind == .unsupported {
+      try await file.zero(range)
+    }
+  }
+
+  public func dataExtents() async throws(BlockError) -> [Range<UInt64>] {
+    let sector = VolumeGeometry.sectorSize
+    var extents: [Range<UInt64>] = []
+    for extent in try await file.dataExtents(from: 0) {
+      // A file system may count in units smaller than a sector.
+      let start = max(extent.lowerBound / sector * sector, extents.last?.upperBound ?? 0)
+      let end = min((extent.upperBound + sector - 1) / sector * sector, geometry.byteCount)
+      if start < end { extents.append(start..<end) }
+    }
+    return extents
+  }
+}

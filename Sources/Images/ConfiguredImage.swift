@@ -1,0 +1,224 @@
+import BlockCore
+import OverlayBD
+
+/// Opening the image that a `config.v1.json` describes (service specification, §4).
+struct ConfiguredImage {
+  private let reference: ImageReference
+  private let text: [UInt8]
+  private let services: HostServices
+  private let options: ImageOptions
+  private let opener: LayerOpener
+  /// What relative paths count from: the configuration's own directory. Upstream takes its daemon's
+  /// working directory, which nobody can rely on.
+  private let directory: String
+
+  init(_ reference: ImageReference, _ text: [UInt8], _ services: HostServices, _ options: ImageOptions) {
+    self.reference = reference
+    self.text = text
+    self.services = services
+    self.options = options
+    opener = LayerOpener(services.files)
+    let end = reference.path.lastIndex(of: "/") ?? reference.path.startIndex
+    directory = end == reference.path.startIndex ? "/" : String(reference.path[..<end])
+  }
+
+  private func absolute(_ path: String) -> String {
+    ImageReference.absolute(path, relativeTo: directory)
+  }
+
+  func open() async throws(BlockError) -> Image {
+    let config: ImageConfig
+    do {
+      config = try ImageConfig(json: text, path: reference.path)
+    } catch {
+      try await report(
+        "failed:failed to create overlaybd device", to: ImageConfig.resultFile(inJSON: text), instead: error)
+      throw error
+    }
+    do {
+      let image = try await open(config)
+      try await report("success", to: config.resultFile, instead: nil)
+      return image
+    } catch let failure as LayerFailure {
+      try await report("failed:\(failure.resultText)", to: config.resultFile, instead: failure.error)
+      throw failure.error
+    } catch let error as BlockError {
+      throw error
+    } catch {
+      throw BlockError(.ioError, step: "open image", object: reference.path, cause: "\(error)")
+    }
+  }
+
+  /// Writes the result file, if one is named and wanted.
+  ///
+  /// - Throws: If it cannot be written and nothing else has failed; an error that is reported already is
+  ///   not hidden by this one.
+  private func report(_ result: String, to file: String, instead failure: BlockError?) async throws(BlockError) {
+    guard options.writesResultFile, !file.isEmpty else { return }
+    do {
+      try await services.files.replaceContents(of: absolute(file), with: Array(result.utf8))
+    } catch {
+      guard let failure else { throw error.during("write the result file") }
+      throw BlockError(
+        failure.kind, step: failure.step, object: failure.object,
+        cause: "\(failure.cause); and the result file \(absolute(file)) could not be written: \(error.cause)",
+        remedy: failure.remedy, errno: failure.errno)
+    }
+  }
+
+  private func open(_ config: ImageConfig) async throws(LayerFailure) -> Image {
+    var notices: [String] = []
+    let lowers = try lowers(of: config, &notices)
+    guard !lowers.isEmpty || config.upper.isPresent else {
+      throw failure(
+        .invalidArgument, "it has neither lowers nor an upper", "Name at least one layer under \"lowers\".")
+    }
+    guard lowers.count <= Limits.layersInStack else {
+      throw failure(
+        .exhausted, "it has \(lowers.count) lowers, and \(Limits.layersInStack) are allowed",
+        "Merge some of the layers into one.")
+    }
+    var layers = try await openLowers(lowers, of: config)
+    if config.upper.isPresent {
+      layers.append(try await openUpper(config.upper))
+      notices.append("the writable layer \(config.upper.data) is opened for reading")
+    }
+    let stack: LayerStack
+    do {
+      stack = try LayerStack(layers.map(\.layer), name: reference.path)
+    } catch {
+      throw LayerFailure(place: .stack, error: error)
+    }
+    return Image(
+      reference: reference, format: .overlaybd, volume: stack, layers: layers,
+      segmentCount: stack.segmentCount, notices: notices)
+  }
+
+  private func failure(_ kind: BlockError.Kind, _ cause: String, _ remedy: String) -> LayerFailure {
+    LayerFailure(
+      place: .stack,
+      error: BlockError(kind, step: "open image", object: reference.path, cause: cause, remedy: remedy))
+  }
+
+  /// The lowers that are layers of the disk: all but a trace on top.
+  private func lowers(
+    of config: ImageConfig, _ notices: inout [String]
+  ) throws(LayerFailure) -> ArraySlice<ImageConfig.Lower> {
+    if config.accelerationLayer && !config.recordTracePath.isEmpty {
+      throw failure(
+        .invalidArgument, "accelerationLayer and recordTracePath exclude each other", "Remove one of the two.")
+    }
+    if config.accelerationLayer && !config.lowers.isEmpty {
+      notices.append("the last of the lowers is an acceleration layer and is left out")
+      return config.lowers.dropLast()
+    }
+    if !config.recordTracePath.isEmpty {
+      notices.append("recordTracePath \(config.recordTracePath): nothing is recorded or replayed")
+    }
+    return config.lowers[...]
+  }
+
+  /// Opens the read-only layers, many at a time; of several failures the lowest layer's counts.
+  private func openLowers(
+    _ lowers: ArraySlice<ImageConfig.Lower>, of config: ImageConfig
+  ) async throws(LayerFailure) -> [Image.OpenedLayer] {
+    typealias Outcome = Result<Image.OpenedLayer, LayerFailure>
+    let outcomes = await withTaskGroup(of: (Int, Outcome).self) { group in
+      var outcomes = [Outcome?](repeating: nil, count: lowers.count)
+      var next = 0
+      func startNext() {
+        guard next < lowers.count else { return }
+        let number = next
+        next += 1
+        group.addTask { (number, await self.outcome(of: lowers[number], config)) }
+      }
+      for _ in 0..<Limits.parallelLayerOpens { startNext() }
+      while let (number, outcome) = await group.next() {
+        outcomes[number] = outcome
+        startNext()
+      }
+      return outcomes.compactMap { $0 }
+    }
+    var layers: [Image.OpenedLayer] = []
+    for outcome in outcomes { layers.append(try outcome.get()) }
+    return layers
+  }
+
+  private func outcome(
+    of lower: ImageConfig.Lower, _ config: ImageConfig
+  ) async -> Result<Image.OpenedLayer, LayerFailure> {
+    do {
+      return .success(try await openLower(lower, of: config))
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  private func openLower(
+    _ lower: ImageConfig.Lower, of config: ImageConfig
+  ) async throws(LayerFailure) -> Image.OpenedLayer {
+    guard let spelling = lower.candidates.first(where: { services.files.exists(absolute($0)) }) else {
+      throw notLocal(lower, config)
+    }
+    var target: LayerOpener.Target?
+    if !lower.targetFile.isEmpty {
+      target = try await opener.openTarget(
+        path: absolute(lower.targetFile),
+        gzipIndex: lower.gzipIndex.isEmpty ? nil : absolute(lower.gzipIndex),
+        spelling: (lower.targetFile, lower.gzipIndex))
+    } else if !lower.targetDigest.isEmpty {
+      throw remote(lower.targetDigest, config)
+    }
+    return try await opener.open(path: absolute(spelling), spelling: spelling, target: target)
+  }
+
+  /// What to say of a layer that is in none of the places where a local one could be.
+  private func notLocal(_ lower: ImageConfig.Lower, _ config: ImageConfig) -> LayerFailure {
+    guard config.repoBlobUrl.isEmpty else { return remote(lower.digest, config) }
+    let places = lower.candidates.map(absolute).joined(separator: ", ")
+    return LayerFailure(
+      place: .noRepository,
+      error: BlockError(
+        .notFound, step: "open layer", object: places.isEmpty ? "without file or dir" : places,
+        cause: "there is no such file, and the configuration \(reference.path) names no repoBlobUrl",
+        remedy: "Correct the layer's file or dir in the configuration."))
+  }
+
+  private func remote(_ digest: String, _ config: ImageConfig) -> LayerFailure {
+    let separator = config.repoBlobUrl.hasSuffix("/") ? "" : "/"
+    // Upstream's URLs begin with a slash.
+    let url = "/\(config.repoBlobUrl)\(separator)\(digest)"
+    return LayerFailure(
+      place: config.repoBlobUrl.isEmpty ? .noRepository : .remote(url: url),
+      error: BlockError(
+        .unsupported, step: "open layer", object: digest,
+        cause: "it is not local, and layers are not fetched from registries yet",
+        remedy: "Download the blob and name it as the layer's file."))
+  }
+
+  private func openUpper(_ upper: ImageConfig.Upper) async throws(LayerFailure) -> Image.OpenedLayer {
+    let workspace = Workspace()
+    let data = try await opener.at(.stack) { () async throws(BlockError) in
+      try await services.files.open(absolute(upper.data), for: .readOnly)
+    }
+    let index = try await opener.at(.stack) { () async throws(BlockError) in
+      try await services.files.open(absolute(upper.index), for: .readOnly)
+    }
+    var target: LayerOpener.Target?
+    if !upper.target.isEmpty {
+      target = try await opener.openTarget(
+        path: absolute(upper.target), gzipIndex: upper.gzipIndex.isEmpty ? nil : absolute(upper.gzipIndex),
+        spelling: (upper.target, upper.gzipIndex))
+    }
+    let layer = try await opener.at(.stack) { () async throws(BlockError) in
+      if let target {
+        try await Layer.openWritableWarp(data: data, index: index, target: target.source, using: workspace)
+      } else {
+        try await Layer.openWritable(data: data, index: index, using: workspace)
+      }
+    }
+    return Image.OpenedLayer(
+      path: absolute(upper.data), fileByteCount: data.byteCount, tar: nil, zfile: nil, layer: layer,
+      targetPath: target?.path, gzip: target?.gzip)
+  }
+}

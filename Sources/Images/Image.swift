@@ -1,0 +1,124 @@
+import BlockCore
+import DiskFormats
+import OverlayBD
+
+/// An opened image: a disk, and what it is made of.
+public struct Image: Sendable {
+  /// A layer with all that was unwrapped on the way to it.
+  public struct OpenedLayer: Sendable {
+    /// The file that was opened.
+    public let path: String
+    /// The file's length in bytes.
+    public let fileByteCount: UInt64
+    /// The tar around it, if there is one.
+    public let tar: TarEnvelope?
+    /// The compressed file in that, if there is one.
+    public let zfile: ZFile?
+    /// The layer itself.
+    public let layer: Layer
+    /// The tar that a warp layer points into, as a path, if it is one.
+    public let targetPath: String?
+    /// The gzip file around that tar, if there is one.
+    public let gzip: GzipSource?
+  }
+
+  /// What kind of image it is.
+  public enum Format: String, Sendable {
+    /// A stack of overlaybd layers, or one of them.
+    case overlaybd
+    /// The bytes of a file.
+    case raw
+  }
+
+  /// What it was opened by.
+  public let reference: ImageReference
+  /// What kind of image it is.
+  public let format: Format
+  /// The disk.
+  public let volume: any ExtentReporting
+  /// The layers from the bottom up; empty for a raw image.
+  public let layers: [OpenedLayer]
+  /// How many segments the merged index has; 0 for a raw image.
+  public let segmentCount: Int
+  /// Things that a user should know although the image opened.
+  public let notices: [String]
+}
+
+/// How an image is to be opened.
+public struct ImageOptions: Sendable {
+  /// Whether writes are refused even where the image would take them.
+  public var isReadOnly: Bool
+  /// Whether the configuration's `resultFile` is written.
+  public var writesResultFile: Bool
+
+  /// Makes options; the parameters are those of the properties.
+  public init(isReadOnly: Bool, writesResultFile: Bool) {
+    self.isReadOnly = isReadOnly
+    self.writesResultFile = writesResultFile
+  }
+}
+
+extension Image {
+  /// Opens an image.
+  ///
+  /// - Parameters:
+  ///   - reference: Which one.
+  ///   - options: How.
+  ///   - services: The host's files.
+  /// - Throws: A `BlockError` that names file, field and offset; the `resultFile`, if there is one and it
+  ///   is wanted, is written before.
+  public static func open(
+    _ reference: ImageReference, _ options: ImageOptions, _ services: HostServices
+  ) async throws(BlockError) -> Image {
+    let scheme = try await Recognition.format(of: reference, services)
+    switch scheme {
+    case .raw:
+      let access: FileAccess = options.isReadOnly ? .readOnly : .readWrite
+      let file = try await services.files.open(reference.path, for: access)
+      return Image(
+        reference: reference, format: .raw, volume: try RawVolume(file, isReadOnly: options.isReadOnly),
+        layers: [], segmentCount: 0, notices: [])
+    case .config(let bytes):
+      return try await ConfiguredImage(reference, bytes, services, options).open()
+    case .layer:
+      let opener = LayerOpener(services.files)
+      let layer = try await opener.openLayer(at: reference.path)
+      let stack = try LayerStack([layer.layer], name: reference.path)
+      return Image(
+        reference: reference, format: .overlaybd, volume: stack, layers: [layer],
+        segmentCount: stack.segmentCount, notices: [])
+    }
+  }
+}
+
+/// Telling what a file is from its first bytes.
+enum Recognition {
+  /// What a reference turned out to be.
+  enum Outcome {
+    case raw
+    /// An image configuration, with its text.
+    case config([UInt8])
+    case layer
+  }
+
+  static func format(
+    of reference: ImageReference, _ services: HostServices
+  ) async throws(BlockError) -> Outcome {
+    if reference.scheme == .raw { return .raw }
+    let file = try await services.files.open(reference.path, for: .readOnly)
+    let workspace = Workspace()
+    let beginning = try await file.bytes(
+      at: 0, byteCount: Int(min(file.byteCount, 512)), using: workspace)
+    let firstCharacter = beginning.first { !" \t\r\n".utf8.contains($0) }
+    if firstCharacter == UInt8(ascii: "{") || reference.path.hasSuffix(".json") {
+      return .config(
+        try await services.files.contents(of: reference.path, limit: Limits.imageConfigBytes))
+    }
+    if reference.scheme == .overlaybd { return .layer }
+    if try await LayerOpener.looksLikeLayer(file, using: workspace) { return .layer }
+    throw BlockError(
+      .unsupported, step: "recognise the format of", object: reference.path,
+      cause: "it is neither an image configuration nor an overlaybd layer, and raw is never guessed",
+      remedy: "If its bytes are a disk's, write raw:\(reference.path).")
+  }
+}

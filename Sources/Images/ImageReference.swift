@@ -1,0 +1,74 @@
+import BlockCore
+import SystemPackage
+
+/// What a user calls an image: a path, or a scheme and a path.
+public struct ImageReference: Sendable, Hashable, CustomStringConvertible {
+  /// How the path is to be understood.
+  public enum Scheme: String, Sendable, CaseIterable {
+    /// An overlaybd image: a `config.v1.json`, or one layer by itself.
+    case overlaybd
+    /// A raw image: the file's bytes are the disk's.
+    case raw
+  }
+
+  /// How the path is to be understood; `nil` to recognise the format by its magic.
+  public let scheme: Scheme?
+  /// The path, absolute.
+  public let path: String
+
+  /// Makes a reference to a path.
+  ///
+  /// - Parameters:
+  ///   - scheme: How it is to be understood.
+  ///   - path: The path; a relative one counts from `directory`.
+  ///   - directory: An absolute path.
+  public init(_ scheme: Scheme?, _ path: String, relativeTo directory: String) {
+    self.scheme = scheme
+    self.path = Self.absolute(path, relativeTo: directory)
+  }
+
+  /// Reads a reference as a user writes it: `PATH`, `overlaybd:PATH` or `raw:PATH`.
+  ///
+  /// - Parameters:
+  ///   - text: What the user wrote.
+  ///   - directory: What a relative path counts from.
+  /// - Throws: `invalidArgument` for an empty path, `unsupported` for a scheme that is not known.
+  public init(_ text: String, relativeTo directory: String) throws(BlockError) {
+    var scheme: Scheme?
+    var path = Substring(text)
+    if let colon = text.firstIndex(of: ":"), Self.isScheme(text[..<colon]) {
+      guard let known = Scheme(rawValue: String(text[..<colon])) else {
+        let names = Scheme.allCases.map { "\($0.rawValue):PATH" }.joined(separator: ", ")
+        throw BlockError(
+          .unsupported, step: "read the image reference", object: text,
+          cause: "the scheme \(text[..<colon]) is not known",
+          remedy: "Known are \(names), and a path whose format shows in its first bytes; "
+            + "for a path with a colon write ./PATH.")
+      }
+      scheme = known
+      path = text[text.index(after: colon)...]
+    }
+    guard !path.isEmpty else {
+      throw BlockError(
+        .invalidArgument, step: "read the image reference", object: text.isEmpty ? "\"\"" : text,
+        cause: "the path is empty", remedy: "Name a file.")
+    }
+    self.init(scheme, String(path), relativeTo: directory)
+  }
+
+  /// What a URI's scheme looks like (RFC 3986, 3.1), in lower case.
+  private static func isScheme(_ text: Substring) -> Bool {
+    guard let first = text.first, first.isASCII, first.isLowercase else { return false }
+    return text.allSatisfy { $0.isASCII && ($0.isLowercase || $0.isNumber || "+-.".contains($0)) }
+  }
+
+  /// A path made absolute.
+  static func absolute(_ path: String, relativeTo directory: String) -> String {
+    FilePath(directory).pushing(FilePath(path)).string
+  }
+
+  /// The reference as a user may write it.
+  public var description: String {
+    scheme.map { "\($0.rawValue):\(path)" } ?? path
+  }
+}

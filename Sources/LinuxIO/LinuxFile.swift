@@ -1,0 +1,173 @@
+import BlockCore
+import CLinux
+import Glibc
+import Synchronization
+import SystemPackage
+
+/// A regular file or a block device of this host.
+///
+/// The first phase of a read copies from a mapping where the pages are known to be in the page cache, and
+/// asks the kernel with `RWF_NOWAIT` where they are not; neither waits for a disk. See docs/hot-path.md.
+public final class LinuxFile: BlockFile {
+  let descriptor: Descriptor
+  let mapping: FileMapping
+  let residency: ResidencyMap?
+  let hasFailedToSynchronize = Atomic<Bool>(false)
+  public let byteCount: UInt64
+  public let name: String
+  public let identity: FileIdentity
+  public let isWritable: Bool
+  /// Whether this is a block device rather than a regular file.
+  public let isBlockDevice: Bool
+
+  /// Opens an existing file.
+  ///
+  /// - Parameters:
+  ///   - path: The path of a regular file or block device.
+  ///   - access: Whether it is to be changed.
+  /// - Throws: `invalidArgument` for a directory, FIFO, socket or character device; others by errno.
+  public init(_ path: String, for access: FileAccess) throws(BlockError) {
+    // Not blocking, or opening a FIFO would wait for a writer.
+    let flags = (access == .readWrite ? O_RDWR : O_RDONLY) | O_NONBLOCK
+    let descriptor = try Descriptor.open(path, flags)
+    let status = try Self.status(of: descriptor, path)
+    switch status.st_mode & S_IFMT {
+    case S_IFREG:
+      isBlockDevice = false
+      byteCount = UInt64(status.st_size)
+    case S_IFBLK:
+      isBlockDevice = true
+      byteCount = try Self.deviceSize(of: descriptor, path)
+    case S_IFDIR:
+      throw BlockError(
+        .invalidArgument, step: "open", object: path, cause: "it is a directory",
+        remedy: "Name the file in it.")
+    default:
+      throw BlockError(
+        .invalidArgument, step: "open", object: path, cause: "it is neither a file nor a block device")
+    }
+    name = path
+    isWritable = access == .readWrite
+    identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+    if isBlockDevice {
+      mapping = FileMapping()
+      residency = nil
+    } else {
+      let mapped = FileMapping.of(descriptor, byteCount: byteCount)
+      residency =
+        mapped.byteCount == 0
+        ? nil
+        : ResidencyMap(byteCount: mapped.byteCount, isAlwaysResident: Self.isMemory(descriptor))
+      mapping = mapped
+    }
+    self.descriptor = descriptor
+  }
+
+  private static func status(of descriptor: borrowing Descriptor, _ path: String) throws(BlockError) -> stat {
+    var status = stat()
+    guard fstat(descriptor.raw, &status) == 0 else { throw .lastErrno(step: "stat", object: path) }
+    return status
+  }
+
+  private static func deviceSize(
+    of descriptor: borrowing Descriptor, _ path: String
+  ) throws(BlockError) -> UInt64 {
+    var size: UInt64 = 0
+    guard clinux_ioctl_pointer(descriptor.raw, clinux_BLKGETSIZE64, &size) == 0 else {
+      throw .lastErrno(step: "get the size of", object: path)
+    }
+    return size
+  }
+
+  /// Whether the file's pages have no disk beneath them.
+  private static func isMemory(_ descriptor: borrowing Descriptor) -> Bool {
+    var status = statfs()
+    guard fstatfs(descriptor.raw, &status) == 0 else { return false }
+    return status.f_type == TMPFS_MAGIC || status.f_type == RAMFS_MAGIC
+  }
+}
+
+extension LinuxFile {
+  public func readNow(
+    at offset: UInt64, into destination: inout MutableRawSpan, using workspace: Workspace
+  ) throws(BlockError) -> Service {
+    let count = destination.byteCount
+    try checkRange(at: offset, byteCount: count)
+    if count == 0 { return .done }
+    let position = Int(truncatingIfNeeded: offset)
+    if let residency, residency.covers(offset: position, byteCount: count) {
+      guard mapping.copy(from: position, into: &destination) else {
+        throw unreadable(at: offset, count, .ioError)
+      }
+      if workspace.component(FaultWatch.self).noticesWaiting() { residency.forgetAll() }
+      return .done
+    }
+    return try readFromCache(at: position, into: &destination)
+  }
+
+  /// Reads what the page cache has, or says that it has not.
+  private func readFromCache(
+    at position: Int, into destination: inout MutableRawSpan
+  ) throws(BlockError) -> Service {
+    let raw = descriptor.raw
+    let count = destination.byteCount
+    let result = destination.withUnsafeMutableBytes { bytes in
+      clinux_pread_nowait(raw, bytes.baseAddress, bytes.count, position)
+    }
+    if result == count {
+      residency?.note(offset: position, byteCount: count)
+      return .done
+    }
+    // A short count is what of it is cached; EOPNOTSUPP is a file system without RWF_NOWAIT.
+    if result >= 0 { return .mustWait }
+    switch errno {
+    case EAGAIN, EOPNOTSUPP, EINTR: return .mustWait
+    case let code: throw unreadable(at: UInt64(position), count, Errno(rawValue: code))
+    }
+  }
+
+  public func read(
+    at offset: UInt64, into destination: inout MutableRawSpan, using workspace: Workspace
+  ) async throws(BlockError) {
+    try readWaiting(at: offset, into: &destination)
+  }
+
+  /// Reads and waits for the disk, on the calling thread.
+  func readWaiting(at offset: UInt64, into destination: inout MutableRawSpan) throws(BlockError) {
+    let count = destination.byteCount
+    try checkRange(at: offset, byteCount: count)
+    let raw = descriptor.raw
+    var done = 0
+    while done < count {
+      let result = destination.withUnsafeMutableBytes { bytes in
+        pread(raw, bytes.baseAddress.map { $0 + done }, bytes.count - done, off_t(offset) + off_t(done))
+      }
+      if result > 0 {
+        done += result
+      } else if result == 0 {
+        throw BlockError(
+          .ioError, step: "read", object: name,
+          cause: "it ends at byte \(offset + UInt64(done)) and had \(byteCount) bytes when it was opened",
+          remedy: "Something cut the file short while it was in use; restore it.")
+      } else if errno != EINTR {
+        throw unreadable(at: offset, count, Errno(rawValue: errno))
+      }
+    }
+    residency?.note(offset: Int(truncatingIfNeeded: offset), byteCount: count)
+  }
+
+  public func willNeed(_ range: Range<UInt64>) {
+    // Advice: that it could not be taken changes nothing.
+    _ = posix_fadvise(
+      descriptor.raw, off_t(range.lowerBound), off_t(range.upperBound - range.lowerBound),
+      POSIX_FADV_WILLNEED)
+  }
+
+  private func unreadable(at offset: UInt64, _ count: Int, _ code: Errno) -> BlockError {
+    BlockError(
+      .ioError, step: "read", object: name,
+      cause: "\(count) bytes at byte \(offset): \(code)",
+      remedy: "Look into the kernel's log for the disk beneath it, and whether the file was cut short.",
+      errno: code)
+  }
+}
