@@ -23,6 +23,8 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 }
 
 let system_: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+let argumentParser: Target.Dependency = .product(
+  name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 
 let package = Package(
@@ -36,6 +38,7 @@ let package = Package(
     .package(
       url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
   ],
   targets: [
     // C: what Swift cannot express, and the field's own libraries.
@@ -52,6 +55,43 @@ let package = Package(
     room("LinuxIO", ["CLinux", "BlockCore", system_]),
     room("OverlayBD", ["BlockCore", "CLZ4", "CZstd", "CZlib", "CISAL"]),
     room("DiskFormats", ["BlockCore"]),
+    room("TransportFUSE", ["CLinux", "CFuse", "BlockCore", "LinuxIO", system_]),
+    room("Attachments", ["CLinux", "BlockCore", "LinuxIO", system_]),
+    room(
+      "DataServer",
+      ["CLinux", "BlockCore", "LinuxIO", "Images", "TransportFUSE", "Attachments", logging]),
+    room(
+      "Engine",
+      [
+        "CLinux", "BlockCore", "LinuxIO", "Images", "Attachments", system_, logging,
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ]),
+    room(
+      "ControlAPI",
+      [
+        "BlockCore", "LinuxIO", "Images", "Attachments", "Engine", logging,
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ]),
+    room(
+      "ControlClient",
+      [
+        "BlockCore", "LinuxIO", "Attachments", .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
+      ]),
+    .executableTarget(
+      name: "ashlard",
+      dependencies: [
+        "BlockCore", "LinuxIO", "Attachments", "Engine", "ControlAPI", "DataServer", logging, argumentParser,
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+      ], swiftSettings: strict),
+    .executableTarget(
+      name: "ashlar",
+      dependencies: [
+        "CLinux", "CBlkid", "BlockCore", "LinuxIO", "Images", "Attachments", "ControlClient", argumentParser, system_,
+      ], swiftSettings: strict),
+    .executableTarget(name: "scratch", dependencies: ["BlockCore", "LinuxIO", "TransportFUSE", "Images"], swiftSettings: strict),
     room("TestKit", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "CLZ4", "CZstd", "CISAL"]),
     room("Images", ["BlockCore", "OverlayBD", "DiskFormats", system_]),
 

@@ -73,6 +73,19 @@ public struct BlockError: Error, Sendable {
   }
 }
 
+extension BlockError {
+  /// The same failure, and that something went wrong while it was dealt with.
+  ///
+  /// - Parameters:
+  ///   - further: What went wrong then.
+  ///   - step: What was being done, as a phrase: `removing the temporary file`.
+  public func aggravated(by further: BlockError, while step: String) -> BlockError {
+    BlockError(
+      kind, step: self.step, object: object,
+      cause: "\(cause); and \(step) failed: \(further.object): \(further.cause)", remedy: remedy, errno: errno)
+  }
+}
+
 extension BlockError: CustomStringConvertible {
   /// One paragraph: step, object, cause, remedy.
   public var description: String {

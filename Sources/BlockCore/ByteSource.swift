@@ -12,12 +12,12 @@ public protocol ByteSource: AnyObject, Sendable {
   ///
   /// - Parameters:
   ///   - offset: Where to read, in bytes; with the span's length not beyond ``byteCount``.
-  ///   - destination: What to fill, entirely. Its content is undefined after ``Service/mustWait``.
+  ///   - destination: What to fill, entirely. Its content is undefined after ``ServeOutcome/mustWait``.
   ///   - workspace: The calling thread's own.
   /// - Throws: `outOfRange` for a range beyond the end, and what the storage below throws.
   func readNow(
     at offset: UInt64, into destination: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service
+  ) throws(BlockError) -> ServeOutcome
 
   /// Fills a span, waiting as long as it takes: the second phase. The parameters are those of the first.
   func read(
@@ -99,7 +99,7 @@ public final class ByteWindow: ByteSource {
 
   public func readNow(
     at offset: UInt64, into destination: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     try checkRange(at: offset, byteCount: destination.byteCount)
     return try base.readNow(at: start + offset, into: &destination, using: workspace)
   }

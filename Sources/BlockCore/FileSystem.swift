@@ -9,7 +9,7 @@ public protocol BlockFile: ByteSource {
   var isWritable: Bool { get }
 
   /// Writes all of a span, if that takes no more than the copy into the page cache: the first phase.
-  func writeNow(at offset: UInt64, from data: RawSpan) throws(BlockError) -> Service
+  func writeNow(at offset: UInt64, from data: RawSpan) throws(BlockError) -> ServeOutcome
   /// Writes all of a span; on stable storage when it returns, if so asked.
   func write(at offset: UInt64, from data: RawSpan, isDurable: Bool) async throws(BlockError)
   /// Puts everything written before on stable storage: data, and what is needed to find it.
@@ -46,12 +46,26 @@ public protocol FileSystem: Sendable {
   ///
   /// - Throws: `notFound`, `permissionDenied`, `invalidArgument` for a directory, and others by errno.
   func open(_ path: String, for access: FileAccess) async throws(BlockError) -> any BlockFile
+  /// The path with all links resolved (realpath(3)).
+  ///
+  /// - Throws: `notFound` and others by errno.
+  func resolve(_ path: String) throws(BlockError) -> String
   /// Whether something exists at a path, whatever it is (`access(F_OK)`).
   func exists(_ path: String) -> Bool
   /// Reads a small file entirely.
   ///
   /// - Throws: As ``open(_:for:)``, and `exhausted` if it is longer than `limit` bytes.
   func contents(of path: String, limit: Int) async throws(BlockError) -> [UInt8]
+  /// Makes a new file of a size, all holes, open for reading and writing (`O_EXCL`, mode 0644).
+  ///
+  /// - Throws: `conflict` if something stands there already, others by errno.
+  func create(_ path: String, byteCount: UInt64) async throws(BlockError) -> any BlockFile
+  /// Gives a file another name in the same directory, for good: a power cut finds it there.
+  ///
+  /// - Throws: By errno.
+  func rename(_ path: String, to target: String) async throws(BlockError)
+  /// Removes a file; that it is not there is no error.
+  func remove(_ path: String) throws(BlockError)
   /// Creates or truncates a file and fills it (`O_CREAT|O_TRUNC`, mode 0644).
   func replaceContents(of path: String, with bytes: [UInt8]) async throws(BlockError)
 }

@@ -24,7 +24,7 @@ public final class PaddedSource: ByteSource {
 
   public func readNow(
     at offset: UInt64, into destination: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     let count = destination.byteCount
     try checkRange(at: offset, byteCount: count)
     let own = own(at: offset, count)

@@ -1,6 +1,6 @@
 /// What the first phase of serving came to.
 @frozen
-public enum Service: Sendable {
+public enum ServeOutcome: Sendable {
   /// The request is done.
   case done
   /// The request has to wait, for a disk or a network; nothing of it counts as done. Ask the second phase.
@@ -11,7 +11,7 @@ public enum Service: Sendable {
 ///
 /// A request is served in two phases of one protocol, so that a volume says in one place what it can do
 /// at once. A transport calls ``performNow(_:data:using:)`` on the thread that took the request from the
-/// kernel; only if the answer is ``Service/mustWait`` does it hand the request to a task, which calls
+/// kernel; only if the answer is ``ServeOutcome/mustWait`` does it hand the request to a task, which calls
 /// ``perform(_:data:using:)``.
 ///
 /// Implementations serve; they do not check: the two `perform` functions have checked every request
@@ -28,12 +28,12 @@ public protocol Volume: AnyObject, Sendable {
   /// - Parameters:
   ///   - request: A valid request.
   ///   - data: What a read fills and a write takes, of the request's length; empty otherwise. After
-  ///     ``Service/mustWait`` its content is undefined for a read.
+  ///     ``ServeOutcome/mustWait`` its content is undefined for a read.
   ///   - workspace: The calling thread's own.
   /// - Throws: A `BlockError` if the request has failed for good.
   func serveNow(
     _ request: BlockRequest, data: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service
+  ) throws(BlockError) -> ServeOutcome
 
   /// Serves a request, waiting as long as it takes: the second phase. The parameters are those of the first.
   func serve(
@@ -48,7 +48,7 @@ extension Volume {
   @inlinable
   public func performNow(
     _ request: BlockRequest, data: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     try request.validate(for: geometry, dataCount: data.byteCount)
     return try serveNow(request, data: &data, using: workspace)
   }

@@ -84,6 +84,11 @@ public final class SimulatedDisk: FileSystem {
     return file
   }
 
+  public func resolve(_ path: String) throws(BlockError) -> String {
+    guard exists(path) else { throw BlockError(errno: .noSuchFileOrDirectory, step: "find", object: path) }
+    return path
+  }
+
   public func exists(_ path: String) -> Bool {
     state.withLock { $0.files[path] != nil }
   }
@@ -94,6 +99,27 @@ public final class SimulatedDisk: FileSystem {
       throw BlockError(.exhausted, step: "read", object: path, cause: "it is longer than \(limit) bytes")
     }
     return try await file.bytes(at: 0, byteCount: Int(file.byteCount), using: Workspace())
+  }
+
+  public func create(_ path: String, byteCount: UInt64) async throws(BlockError) -> any BlockFile {
+    try operate("create", on: path)
+    guard !exists(path) else { throw BlockError(errno: .fileExists, step: "create", object: path) }
+    return add(path, [UInt8](repeating: 0, count: Int(byteCount)))
+  }
+
+  public func rename(_ path: String, to target: String) async throws(BlockError) {
+    try operate("rename", on: path)
+    let isThere = state.withLock { state in
+      guard let file = state.files.removeValue(forKey: path) else { return false }
+      state.files[target] = file
+      return true
+    }
+    if !isThere { throw BlockError(errno: .noSuchFileOrDirectory, step: "rename", object: path) }
+  }
+
+  public func remove(_ path: String) throws(BlockError) {
+    try operate("remove", on: path)
+    state.withLock { $0.files[path] = nil }
   }
 
   public func replaceContents(of path: String, with bytes: [UInt8]) async throws(BlockError) {

@@ -45,7 +45,7 @@ public final class SimulatedFile: BlockFile {
 
   public func readNow(
     at offset: UInt64, into destination: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     try checkRange(at: offset, byteCount: destination.byteCount)
     if disk.makesWait() { return .mustWait }
     try fill(at: offset, &destination)
@@ -71,7 +71,7 @@ public final class SimulatedFile: BlockFile {
     }
   }
 
-  public func writeNow(at offset: UInt64, from data: RawSpan) throws(BlockError) -> Service {
+  public func writeNow(at offset: UInt64, from data: RawSpan) throws(BlockError) -> ServeOutcome {
     if disk.makesWait() { return .mustWait }
     try store(at: offset, data)
     return .done

@@ -41,7 +41,7 @@ public final class RawVolume: ExtentReporting {
 
   public func serveNow(
     _ request: BlockRequest, data: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     switch request.operation {
     case .read: try source.readNow(at: request.offset, into: &data, using: workspace)
     case .write:

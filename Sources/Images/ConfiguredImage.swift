@@ -59,10 +59,7 @@ struct ConfiguredImage {
       try await services.files.replaceContents(of: absolute(file), with: Array(result.utf8))
     } catch {
       guard let failure else { throw error.during("write the result file") }
-      throw BlockError(
-        failure.kind, step: failure.step, object: failure.object,
-        cause: "\(failure.cause); and the result file \(absolute(file)) could not be written: \(error.cause)",
-        remedy: failure.remedy, errno: failure.errno)
+      throw failure.aggravated(by: error, while: "writing the result file")
     }
   }
 

@@ -90,35 +90,3 @@ extension Image {
     }
   }
 }
-
-/// Telling what a file is from its first bytes.
-enum Recognition {
-  /// What a reference turned out to be.
-  enum Outcome {
-    case raw
-    /// An image configuration, with its text.
-    case config([UInt8])
-    case layer
-  }
-
-  static func format(
-    of reference: ImageReference, _ services: HostServices
-  ) async throws(BlockError) -> Outcome {
-    if reference.scheme == .raw { return .raw }
-    let file = try await services.files.open(reference.path, for: .readOnly)
-    let workspace = Workspace()
-    let beginning = try await file.bytes(
-      at: 0, byteCount: Int(min(file.byteCount, 512)), using: workspace)
-    let firstCharacter = beginning.first { !" \t\r\n".utf8.contains($0) }
-    if firstCharacter == UInt8(ascii: "{") || reference.path.hasSuffix(".json") {
-      return .config(
-        try await services.files.contents(of: reference.path, limit: Limits.imageConfigBytes))
-    }
-    if reference.scheme == .overlaybd { return .layer }
-    if try await LayerOpener.looksLikeLayer(file, using: workspace) { return .layer }
-    throw BlockError(
-      .unsupported, step: "recognise the format of", object: reference.path,
-      cause: "it is neither an image configuration nor an overlaybd layer, and raw is never guessed",
-      remedy: "If its bytes are a disk's, write raw:\(reference.path).")
-  }
-}

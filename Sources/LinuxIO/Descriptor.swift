@@ -37,9 +37,10 @@ public struct Descriptor: ~Copyable, Sendable {
 
   /// Another descriptor of the same open file, closed on exec.
   ///
+  /// - Parameter lowest: The lowest number that it may get.
   /// - Throws: By errno.
-  public func duplicate() throws(BlockError) -> Descriptor {
-    let copy = clinux_fcntl(raw, F_DUPFD_CLOEXEC, 0)
+  public func duplicate(notBelow lowest: Int32 = 0) throws(BlockError) -> Descriptor {
+    let copy = clinux_fcntl(raw, F_DUPFD_CLOEXEC, lowest)
     guard copy >= 0 else { throw .lastErrno(step: "duplicate", object: "descriptor \(raw)") }
     return Descriptor(owning: copy)
   }

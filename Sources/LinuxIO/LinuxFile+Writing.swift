@@ -9,7 +9,7 @@ extension LinuxFile {
   ///
   /// The kernel may hold the copy back while too many pages are dirty; that back-pressure is wanted, so
   /// it does not count as waiting.
-  public func writeNow(at offset: UInt64, from data: RawSpan) throws(BlockError) -> Service {
+  public func writeNow(at offset: UInt64, from data: RawSpan) throws(BlockError) -> ServeOutcome {
     try writeAll(at: offset, from: data, isDurable: false)
     return .done
   }

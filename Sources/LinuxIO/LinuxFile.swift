@@ -90,7 +90,7 @@ public final class LinuxFile: BlockFile {
 extension LinuxFile {
   public func readNow(
     at offset: UInt64, into destination: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     let count = destination.byteCount
     try checkRange(at: offset, byteCount: count)
     if count == 0 { return .done }
@@ -108,7 +108,7 @@ extension LinuxFile {
   /// Reads what the page cache has, or says that it has not.
   private func readFromCache(
     at position: Int, into destination: inout MutableRawSpan
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     let raw = descriptor.raw
     let count = destination.byteCount
     let result = destination.withUnsafeMutableBytes { bytes in

@@ -47,7 +47,7 @@ public final class GzipSource: ByteSource {
 
   public func readNow(
     at offset: UInt64, into destination: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     let count = destination.byteCount
     try checkRange(at: offset, byteCount: count)
     var filled = 0

@@ -60,7 +60,8 @@ extension Layer {
         try entry.inMemory(source: fromTarget ? 1 : 0, number: number, at: position, of: source.name))
     }
     return Layer(
-      form: target == nil ? .sealed : .warp, header: trailer, segments: segments,
+      form: target == nil ? .sealed : .warp, header: trailer, headerName: source.name,
+      segments: segments,
       storedEntryCount: trailer.indexCount,
       sources: target.map { [source, PaddedSource($0)] } ?? [source])
   }

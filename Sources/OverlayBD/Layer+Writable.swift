@@ -23,7 +23,8 @@ extension Layer {
       return 0
     }
     return Layer(
-      form: .writable, header: indexHeader, segments: try SegmentMerge.replay(log.segments, object: index.name),
+      form: .writable, header: indexHeader, headerName: index.name,
+      segments: try SegmentMerge.replay(log.segments, object: index.name),
       storedEntryCount: UInt64(log.entryCount), sources: [data])
   }
 
@@ -64,7 +65,7 @@ extension Layer {
       }
     }
     return Layer(
-      form: .writableWarp, header: header,
+      form: .writableWarp, header: header, headerName: index.name,
       segments: try SegmentMerge.replay(log.segments, object: index.name),
       storedEntryCount: UInt64(log.entryCount), sources: [data, PaddedSource(target)])
   }
@@ -131,6 +132,7 @@ extension Layer {
       }
     }
     return Layer(
-      form: .sparse, header: header, segments: segments, storedEntryCount: 0, sources: [PaddedSource(data)])
+      form: .sparse, header: header, headerName: data.name, segments: segments, storedEntryCount: 0,
+      sources: [PaddedSource(data)])
   }
 }

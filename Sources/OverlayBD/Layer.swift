@@ -20,6 +20,8 @@ public struct Layer: Sendable {
   public let form: Form
   /// The fields of its authoritative header: the trailer, or the writable layer's header.
   public let header: LSMTHeader
+  /// The file that the header was read from, as errors call it.
+  public let headerName: String
   /// The index, sorted and without overlaps; a segment's source is a position in ``sources``.
   public let segments: ContiguousArray<Segment>
   /// How many entries the stored index has, padding included; 0 for a sparse file, which stores none.

@@ -43,12 +43,12 @@ public final class LayerStack: Volume {
     let size = layer.virtualSize
     guard size > 0 else {
       throw .corrupt(
-        file: layer.name, field: "virtual_size", at: layer.virtualSizePosition,
+        file: layer.headerName, field: "virtual_size", at: layer.virtualSizePosition,
         "is 0, and no layer beneath has a size to inherit")
     }
     guard size % VolumeGeometry.sectorSize == 0, size <= Limits.volumeBytes else {
       throw .corrupt(
-        file: layer.name, field: "virtual_size", at: layer.virtualSizePosition,
+        file: layer.headerName, field: "virtual_size", at: layer.virtualSizePosition,
         "is \(size), which is not whole sectors of a possible disk")
     }
     return size
@@ -59,7 +59,7 @@ public final class LayerStack: Volume {
 
   public func serveNow(
     _ request: BlockRequest, data: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     guard request.operation == .read else { return try serveChange(request) }
     var runs = SegmentRuns(index, request)
     var filled = 0
@@ -104,7 +104,7 @@ public final class LayerStack: Volume {
     }
   }
 
-  private func serveChange(_ request: BlockRequest) throws(BlockError) -> Service {
+  private func serveChange(_ request: BlockRequest) throws(BlockError) -> ServeOutcome {
     guard request.operation == .flush else {
       throw BlockError(
         .readOnly, step: "\(request.operation)", object: "a stack of layers", cause: "it is read-only")

@@ -49,7 +49,7 @@ extension ZFile {
 
   public func readNow(
     at offset: UInt64, into destination: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     let count = destination.byteCount
     try checkRange(at: offset, byteCount: count)
     let state = workspace.component(ZFileState.self)

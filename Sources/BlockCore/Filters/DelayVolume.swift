@@ -20,7 +20,7 @@ public final class DelayVolume: Volume {
 
   public func serveNow(
     _ request: BlockRequest, data: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     delay > .zero ? .mustWait : try base.serveNow(request, data: &data, using: workspace)
   }
 

@@ -87,7 +87,7 @@ public final class FaultVolume: Volume {
   /// The decision falls in the first phase; the second serves what had to wait.
   public func serveNow(
     _ request: BlockRequest, data: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     try decide(request)
     return try base.serveNow(request, data: &data, using: workspace)
   }

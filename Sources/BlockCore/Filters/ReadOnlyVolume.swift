@@ -15,7 +15,7 @@ public final class ReadOnlyVolume: Volume {
 
   public func serveNow(
     _ request: BlockRequest, data: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     try base.serveNow(request, data: &data, using: workspace)
   }
 

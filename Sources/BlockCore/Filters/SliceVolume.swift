@@ -39,7 +39,7 @@ public final class SliceVolume: Volume {
 
   public func serveNow(
     _ request: BlockRequest, data: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     try base.serveNow(moved(request), data: &data, using: workspace)
   }
 

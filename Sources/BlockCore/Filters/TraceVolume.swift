@@ -70,7 +70,7 @@ public final class TraceVolume: Volume {
 
   public func serveNow(
     _ request: BlockRequest, data: inout MutableRawSpan, using workspace: Workspace
-  ) throws(BlockError) -> Service {
+  ) throws(BlockError) -> ServeOutcome {
     let start = clock.now
     do {
       let service = try base.serveNow(request, data: &data, using: workspace)

@@ -56,10 +56,40 @@ int clinux_fallocate(int fd, int mode, off_t offset, off_t count);
 // How often the calling thread had to wait for a page from disk: ru_majflt of RUSAGE_THREAD.
 long clinux_thread_major_faults(void);
 
+// pthread_setname_np(3) of the calling thread, for _GNU_SOURCE only.
+void clinux_name_thread(const char *name);
+
+// makedev(3), major(3) and minor(3) are macros.
+static inline dev_t clinux_makedev(unsigned major, unsigned minor) { return makedev(major, minor); }
+static inline unsigned clinux_major(dev_t device) { return major(device); }
+static inline unsigned clinux_minor(dev_t device) { return minor(device); }
+
+// accept4(2) with SOCK_CLOEXEC, for _GNU_SOURCE only.
+int clinux_accept(int socket);
+// posix_spawn_file_actions_addchdir_np(3), for _GNU_SOURCE only; returns an error number.
+int clinux_spawn_chdir(posix_spawn_file_actions_t *actions, const char *path);
+// environ(7): a variable, which Swift cannot take for safe.
+char **clinux_environment(void);
+// Sends SIGKILL to the process of a pidfd; returns what pidfd_send_signal(2) returns.
+int clinux_pidfd_kill(int pidfd);
+// Declares this process part of the way to a disk, so that the kernel does not wait for that disk to get
+// memory for it: prctl(PR_SET_IO_FLUSHER), kernel 5.6. Returns what prctl(2) returns.
+int clinux_become_io_flusher(void);
+
 // Numbers that <linux/...> computes with macros of a shape that is not imported.
 static const unsigned long clinux_BLKGETSIZE64 = BLKGETSIZE64;
 static const unsigned long clinux_BLKSSZGET = BLKSSZGET;
 static const unsigned long clinux_FUSE_DEV_IOC_CLONE = FUSE_DEV_IOC_CLONE;
+static const int clinux_RLIMIT_NOFILE = RLIMIT_NOFILE;
+// For _GNU_SOURCE only; the value of x86-64 and riscv64 on one hand, arm64 on the other (asm/fcntl.h).
+#if defined(__aarch64__)
+static const int clinux_O_DIRECT = 0200000;
+#else
+static const int clinux_O_DIRECT = 040000;
+#endif
+static const int clinux_SOCK_CLOEXEC = SOCK_CLOEXEC;
+static const int clinux_SPAWN_FLAGS = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | 0x80 /* POSIX_SPAWN_SETSID */;
+static const unsigned long clinux_MS_RDONLY = MS_RDONLY;
 static const int clinux_PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 static const int clinux_ZERO_RANGE = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
 

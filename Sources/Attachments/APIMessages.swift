@@ -1,0 +1,62 @@
+import BlockCore
+
+/// The body of a request to attach: `POST /v1/attachments`.
+public struct AttachRequest: Sendable, Hashable, Codable {
+  /// What the user calls it.
+  public var id: String
+  /// The image: a path, or a scheme and a path; the path is absolute.
+  public var image: String
+  /// How the device is to be made; `auto` if it is not there.
+  public var transport: String?
+  /// Whether writes are to be refused; not if it is not there.
+  public var readOnly: Bool?
+
+  /// Makes a request; the parameters are those of the properties.
+  public init(id: String, image: String, transport: String?, readOnly: Bool?) {
+    self.id = id
+    self.image = image
+    self.transport = transport
+    self.readOnly = readOnly
+  }
+}
+
+/// The answer to a request to detach: `DELETE /v1/attachments/ID`.
+public struct DetachReply: Sendable, Hashable, Codable {
+  /// Whether it is gone; `false` if it goes when its last user is done.
+  public var gone: Bool
+
+  /// Makes an answer.
+  public init(gone: Bool) { self.gone = gone }
+}
+
+/// What a manager says of itself: `GET /v1/status`.
+public struct ManagerStatus: Sendable, Hashable, Codable {
+  /// The release.
+  public var version: String
+  /// Its process ID.
+  public var pid: Int32
+  /// How many attachments it looks after.
+  public var attachments: Int
+  /// Where it keeps its journal.
+  public var root: String
+  /// Where it keeps its sockets.
+  public var run: String
+
+  /// Makes a status; the parameters are those of the properties.
+  public init(version: String, pid: Int32, attachments: Int, root: String, run: String) {
+    self.version = version
+    self.pid = pid
+    self.attachments = attachments
+    self.root = root
+    self.run = run
+  }
+}
+
+/// The body of every answer that is no success.
+public struct ErrorReply: Sendable, Hashable, Codable {
+  /// What went wrong.
+  public var error: ErrorMessage
+
+  /// Makes an answer.
+  public init(_ error: BlockError) { self.error = ErrorMessage(error) }
+}

@@ -1,0 +1,65 @@
+import BlockCore
+import FoundationEssentials
+
+/// What a user calls an attachment.
+///
+/// It becomes part of paths and of kernel names, so that it may hold anything but what would break those.
+/// A transport may know tighter limits of its own.
+public struct AttachmentID: Sendable, Hashable, CustomStringConvertible {
+  /// The text.
+  public let text: String
+
+  /// Checks a text.
+  ///
+  /// - Throws: `invalidArgument`, saying which rule it breaks.
+  public init(_ text: String) throws(BlockError) {
+    func reject(_ cause: String) -> BlockError {
+      // What is shown must not carry control characters to a terminal.
+      let shown = text.unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : String($0) }
+        .joined().prefix(80)
+      return BlockError(
+        .invalidArgument, step: "use the ID", object: "\"\(shown)\"", cause: cause,
+        remedy: "Use 1 to \(Limits.attachmentIDBytes) letters, digits, dots, dashes or underscores.")
+    }
+    guard !text.isEmpty else { throw reject("it is empty") }
+    guard text.utf8.count <= Limits.attachmentIDBytes else {
+      throw reject("it has \(text.utf8.count) bytes, and \(Limits.attachmentIDBytes) are allowed")
+    }
+    for scalar in text.unicodeScalars {
+      if scalar == "/" { throw reject("it holds a slash") }
+      if scalar.properties.isWhitespace { throw reject("it holds a space") }
+      if scalar.properties.generalCategory == .control { throw reject("it holds a control character") }
+    }
+    guard text != ".", text != ".." else { throw reject("it is the name of a directory") }
+    self.text = text
+  }
+
+  public var description: String { text }
+}
+
+extension AttachmentID: Codable {
+  public init(from decoder: any Decoder) throws {
+    self = try AttachmentID(try decoder.singleValueContainer().decode(String.self))
+  }
+
+  public func encode(to encoder: any Encoder) throws {
+    var container = encoder.singleValueContainer()
+    try container.encode(text)
+  }
+}
+
+extension AttachmentID {
+  /// The ID as one component of a URL's path.
+  public var escapedInURL: String {
+    var components = URLComponents()
+    components.path = "/\(text)"
+    return String(components.percentEncodedPath.dropFirst())
+  }
+
+  /// Reads a component of a URL's path.
+  ///
+  /// - Throws: `invalidArgument` as for any text.
+  public init(escapedInURL text: some StringProtocol) throws(BlockError) {
+    try self.init(String((URLComponents(string: "/\(text)")?.path ?? "/").dropFirst()))
+  }
+}

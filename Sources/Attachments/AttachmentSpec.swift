@@ -1,0 +1,60 @@
+import BlockCore
+
+/// What is to be attached, and how: what makes two requests for one ID the same.
+public struct AttachmentSpec: Sendable, Hashable, Codable {
+  /// How the image's path is to be understood: a scheme's name, or `nil` to recognise it.
+  public var scheme: String?
+  /// The image's path, absolute and with links resolved.
+  public var path: String
+  /// The content of an image configuration at the time of attaching; `nil` for other images.
+  public var configuration: String?
+  /// Which transport was asked for.
+  public var transport: TransportChoice
+  /// Whether a read-only disk was asked for.
+  public var isReadOnly: Bool
+
+  /// Makes a spec; the parameters are those of the properties.
+  public init(
+    scheme: String?, path: String, configuration: String?, transport: TransportChoice, isReadOnly: Bool
+  ) {
+    self.scheme = scheme
+    self.path = path
+    self.configuration = configuration
+    self.transport = transport
+    self.isReadOnly = isReadOnly
+  }
+
+  /// The image as a user may write it.
+  public var image: String { scheme.map { "\($0):\(path)" } ?? path }
+
+  /// In what another spec differs, in words; `nil` if in nothing.
+  public func difference(to other: AttachmentSpec) -> String? {
+    if scheme != other.scheme || path != other.path { return "its image is \(image), not \(other.image)" }
+    if configuration != other.configuration {
+      return "the content of \(path) has changed since it was attached"
+    }
+    if isReadOnly != other.isReadOnly { return isReadOnly ? "it is read-only" : "it is not read-only" }
+    if transport != other.transport { return "its transport was asked to be \(transport.rawValue)" }
+    return nil
+  }
+}
+
+/// Which transport a user asks for.
+public enum TransportChoice: String, Sendable, Codable, CaseIterable {
+  /// The best that the host offers.
+  case auto
+  /// A file in FUSE with a loop device on top: on any Linux.
+  case fuse
+}
+
+/// A device's state, as users see it.
+public enum AttachmentState: String, Sendable, Codable {
+  /// Being made; not usable yet.
+  case attaching
+  /// Usable.
+  case attached
+  /// Being taken apart; it goes when the last one who has it open closes it.
+  case detaching
+  /// Its data server is gone; reads and writes fail until it is detached.
+  case failed
+}

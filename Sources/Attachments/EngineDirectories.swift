@@ -1,0 +1,82 @@
+import BlockCore
+import CLinux
+import Glibc
+import LinuxIO
+import SystemPackage
+
+/// Where an instance of the engine keeps what.
+public struct EngineDirectories: Sendable, Hashable {
+  /// What has to survive a restart of the host: the journal.
+  public let root: String
+  /// What has not: sockets, links to devices, the lock.
+  public let run: String
+
+  /// The places of an instance that nobody moved.
+  public static let standard = EngineDirectories(root: "/var/lib/ashlar", run: "/run/ashlar")
+
+  /// Makes a set; both paths are absolute.
+  public init(root: String, run: String) {
+    self.root = root
+    self.run = run
+  }
+
+  /// The places that options or the environment name: ASHLAR_ROOT and ASHLAR_RUN.
+  ///
+  /// - Parameters:
+  ///   - root: The option, if it was given; it goes before the variable.
+  ///   - run: Likewise.
+  ///   - environment: The process's environment.
+  ///   - directory: What a relative path counts from.
+  public init(
+    root: String?, run: String?, environment: [String: String], workingDirectory directory: String
+  ) {
+    func place(_ option: String?, _ variable: String, _ standard: String) -> String {
+      guard let path = option ?? environment[variable], !path.isEmpty else { return standard }
+      return FilePath(directory).pushing(FilePath(path)).lexicallyNormalized().string
+    }
+    self.init(
+      root: place(root, "ASHLAR_ROOT", Self.standard.root), run: place(run, "ASHLAR_RUN", Self.standard.run))
+  }
+
+  /// The journal.
+  public var journal: String { "\(root)/journal.sqlite" }
+  /// What a manager writes that a command has started.
+  public var log: String { "\(root)/ashlard.log" }
+  /// The socket of the manager's API.
+  public var apiSocket: String { "\(run)/ashlard.sock" }
+  /// The lock that one manager at a time holds.
+  public var lock: String { "\(run)/ashlard.lock" }
+  /// The directory of the data servers' sockets.
+  public var servers: String { "\(run)/servers" }
+  /// The directory of the links to devices.
+  public var links: String { "\(run)/dev" }
+
+  /// A data server's socket.
+  public func serverSocket(_ exportName: String) -> String { "\(servers)/\(exportName).sock" }
+
+  /// The link to an attachment's device.
+  public func link(_ id: some CustomStringConvertible) -> String { "\(links)/\(id)" }
+
+  /// Makes the directories that are missing, for their owner alone.
+  ///
+  /// - Throws: By errno, with the path that could not be made.
+  public func make() throws(BlockError) {
+    for directory in [root, run, servers, links] { try Self.make(directory) }
+  }
+
+  private static func make(_ directory: String) throws(BlockError) {
+    var path = FilePath(directory)
+    var missing: [FilePath] = []
+    while access(path.string, F_OK) != 0, !path.isEmpty, path.lastComponent != nil {
+      missing.append(path)
+      path.removeLastComponent()
+    }
+    for path in missing.reversed() {
+      guard mkdir(path.string, 0o700) == 0 || errno == EEXIST else {
+        throw BlockError(
+          errno: Errno(rawValue: errno), step: "make the directory", object: path.string,
+          remedy: "Run it as root, or move it with --root and --run.")
+      }
+    }
+  }
+}

@@ -1,0 +1,104 @@
+import BlockCore
+import FoundationEssentials
+import LinuxIO
+
+/// What a data server is started with.
+public struct ServerOrder: Sendable, Codable {
+  /// What the user calls the attachment.
+  public var id: AttachmentID
+  /// The name of the exported file, given once and never again: by it the journal knows the loop device.
+  public var exportName: String
+  /// What to attach.
+  public var spec: AttachmentSpec
+  /// How many threads serve it.
+  public var queueCount: Int
+
+  /// Makes an order; the parameters are those of the properties.
+  public init(id: AttachmentID, exportName: String, spec: AttachmentSpec, queueCount: Int) {
+    self.id = id
+    self.exportName = exportName
+    self.spec = spec
+    self.queueCount = queueCount
+  }
+}
+
+/// What the manager tells a data server.
+public enum ManagerMessage: Sendable, Codable {
+  /// Open the image and make the device.
+  case attach(ServerOrder)
+  /// The device is in the journal: it is to live on when this connection ends.
+  case commit
+  /// Say what was asked of the device so far.
+  case report
+  /// Let the device go: it ends when nobody else has it open.
+  case detach
+}
+
+/// What a data server tells the manager.
+public enum ServerMessage: Sendable, Codable {
+  /// The first message of every connection: what there is.
+  case status(ServerStatus)
+  /// The device is there. Its descriptor comes along.
+  case attached(ServerStatus)
+  /// It could not be made; the server ends.
+  case failed(ErrorMessage)
+  /// The answer to `report`.
+  case counters(RequestCounters.Snapshot)
+  /// The device is gone; the server ends.
+  case detached
+}
+
+/// What a data server holds.
+public struct ServerStatus: Sendable, Hashable, Codable {
+  /// The name of the exported file.
+  public var exportName: String
+  /// The device's path; `nil` until there is one.
+  public var device: String?
+  /// The number of the FUSE connection, by which it can be aborted from outside.
+  public var connection: UInt32?
+  /// The size in bytes.
+  public var size: UInt64
+  /// Whether writes are refused.
+  public var readOnly: Bool
+  /// The image's format.
+  public var format: String?
+  /// How many layers it has.
+  public var layers: Int
+  /// Things that a user should know.
+  public var notices: [String]
+
+  /// Nothing but a name.
+  public init(exportName: String) {
+    self.exportName = exportName
+    size = 0
+    readOnly = false
+    layers = 0
+    notices = []
+  }
+}
+
+extension MessageSocket {
+  /// Sends a message as JSON.
+  ///
+  /// - Throws: As ``LinuxIO/MessageSocket/send(_:descriptors:)``.
+  public func send(_ message: some Encodable & Sendable, descriptors: [Int32] = []) throws(BlockError) {
+    let bytes: [UInt8]
+    do {
+      bytes = Array(try JSONEncoder().encode(message))
+    } catch {
+      throw BlockError(.ioError, step: "encode", object: "a message", cause: "\(error)")
+    }
+    try send(bytes, descriptors: descriptors)
+  }
+}
+
+/// Reads a message from JSON.
+///
+/// - Throws: `corrupt` for something else.
+public func decodeMessage<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8]) throws(BlockError) -> Message {
+  do {
+    return try JSONDecoder().decode(type, from: Data(bytes))
+  } catch {
+    throw BlockError(.corrupt, step: "decode", object: "a message", cause: "\(error)")
+  }
+}

@@ -1,0 +1,161 @@
+import Attachments
+import BlockCore
+import Engine
+import FoundationEssentials
+import Glibc
+import HTTPTypes
+import Hummingbird
+import Images
+import Logging
+import NIOCore
+import ServiceLifecycle
+
+/// The manager's HTTP interface on a Unix socket; its routes stand in docs/api.md.
+public struct APIServer: Sendable {
+  /// Bytes of the longest request body.
+  private static let bodyLimit = 64 << 10
+
+  private let manager: Manager
+  private let services: HostServices
+  private let status: @Sendable (Int) -> ManagerStatus
+  private let onShutdown: @Sendable () -> Void
+
+  /// Makes the interface of a manager.
+  ///
+  /// - Parameters:
+  ///   - manager: Who does what is asked.
+  ///   - services: The host's files, for finding images.
+  ///   - status: What the manager says of itself, given the number of attachments.
+  ///   - onShutdown: Called when somebody asks the manager to stop.
+  public init(
+    _ manager: Manager, _ services: HostServices, status: @escaping @Sendable (Int) -> ManagerStatus,
+    onShutdown: @escaping @Sendable () -> Void
+  ) {
+    self.manager = manager
+    self.services = services
+    self.status = status
+    self.onShutdown = onShutdown
+  }
+
+  /// The service that listens at a socket and answers.
+  ///
+  /// - Parameters:
+  ///   - socket: The socket's path; what stands there is removed, since only the holder of the instance's
+  ///     lock comes here.
+  ///   - log: Where it reports.
+  public func service(socket: String, log: Logger) -> some ServiceLifecycle.Service {
+    unlink(socket)
+    return Application(
+      router: router, configuration: .init(address: .unixDomainSocket(path: socket), serverName: "ashlar"),
+      logger: log)
+  }
+
+  private var router: Router<BasicRequestContext> {
+    let router = Router()
+    router.get("/v1/status") { _, _ in
+      try Self.reply(status(await manager.attachmentCount))
+    }
+    router.post("/v1/shutdown") { _, _ in
+      onShutdown()
+      return try Self.reply(status(await manager.attachmentCount))
+    }
+    router.get("/v1/attachments") { _, _ in
+      try Self.reply(await manager.list())
+    }
+    router.post("/v1/attachments") { request, _ in
+      try await Self.explained { () async throws(BlockError) in
+        let order: AttachRequest = try await Self.body(of: request)
+        return try await manager.attach(try AttachmentID(order.id), try await spec(for: order))
+      }
+    }
+    router.get("/v1/attachments/:id") { _, context in
+      try await Self.explained { () async throws(BlockError) in
+        try await manager.inspect(try Self.id(context))
+      }
+    }
+    router.delete("/v1/attachments/:id") { request, context in
+      let isForced = request.uri.queryParameters["force"] == "true"
+      return try await Self.explained { () async throws(BlockError) in
+        DetachReply(gone: try await manager.detach(try Self.id(context), force: isForced))
+      }
+    }
+    return router
+  }
+
+  /// What an order asks to be attached, with everything resolved that may change.
+  private func spec(for order: AttachRequest) async throws(BlockError) -> AttachmentSpec {
+    let name = order.transport ?? TransportChoice.auto.rawValue
+    guard let transport = TransportChoice(rawValue: name) else {
+      let known = TransportChoice.allCases.map(\.rawValue).joined(separator: ", ")
+      throw BlockError(
+        .unsupported, step: "attach", object: order.id, cause: "the transport \(name) is not known",
+        remedy: "Known are \(known).")
+    }
+    // A relative path would count from the daemon's directory, which nobody can know.
+    let reference = try ImageReference(order.image, relativeTo: "/")
+    let (path, configuration) = try await reference.identity(in: services.files)
+    return AttachmentSpec(
+      scheme: reference.scheme?.rawValue, path: path, configuration: configuration, transport: transport,
+      isReadOnly: order.readOnly ?? false)
+  }
+
+  private static func id(_ context: BasicRequestContext) throws(BlockError) -> AttachmentID {
+    try AttachmentID(escapedInURL: context.parameters.get("id") ?? "")
+  }
+
+  private static func body<Body: Decodable>(of request: Request) async throws(BlockError) -> Body {
+    do {
+      let buffer = try await request.body.collect(upTo: bodyLimit)
+      return try JSONDecoder().decode(Body.self, from: Data(buffer.readableBytesView))
+    } catch {
+      throw BlockError(
+        .invalidArgument, step: "read", object: "the request's body", cause: "it is not the JSON object that is due",
+        remedy: "See docs/api.md for what it must hold.")
+    }
+  }
+
+  /// Runs a body and turns its error into an answer.
+  private static func explained<Body: Encodable>(
+    _ body: () async throws(BlockError) -> Body
+  ) async throws -> Response {
+    do throws(BlockError) {
+      return try reply(try await body())
+    } catch {
+      return try reply(ErrorReply(error), status: httpStatus(of: error.kind))
+    }
+  }
+
+  private static func reply(_ body: some Encodable, status: HTTPResponse.Status = .ok) throws(BlockError) -> Response {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    do {
+      var buffer = ByteBuffer(bytes: try encoder.encode(body))
+      buffer.writeString("\n")
+      return Response(
+        status: status, headers: [.contentType: "application/json"], body: .init(byteBuffer: buffer))
+    } catch {
+      throw BlockError(.ioError, step: "encode", object: "an answer", cause: "\(error)")
+    }
+  }
+
+  private static func httpStatus(of kind: BlockError.Kind) -> HTTPResponse.Status {
+    switch kind {
+    case .invalidArgument, .outOfRange: .badRequest
+    case .notFound: .notFound
+    case .permissionDenied, .readOnly: .forbidden
+    case .conflict, .busy: .conflict
+    case .corrupt, .checksumMismatch, .unsupported: .unprocessableContent
+    case .timedOut: .gatewayTimeout
+    case .exhausted, .noSpace: .insufficientStorage
+    case .unavailable, .disconnected: .serviceUnavailable
+    case .ioError, .cancelled: .internalServerError
+    }
+  }
+}
+
+extension HTTPResponse.Status {
+  /// 507, which no registered name of the library covers.
+  fileprivate static var insufficientStorage: HTTPResponse.Status {
+    HTTPResponse.Status(code: 507, reasonPhrase: "Insufficient Storage")
+  }
+}

@@ -1,0 +1,118 @@
+import Attachments
+import BlockCore
+import FoundationEssentials
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+
+/// Speaks to a manager over its Unix socket, one request to a connection.
+public struct APIClient: Sendable {
+  /// What is to be done with a resource.
+  public enum Method: String, Sendable {
+    /// Say what it is.
+    case get = "GET"
+    /// Do something.
+    case post = "POST"
+    /// Remove it.
+    case delete = "DELETE"
+  }
+
+  private let socket: String
+
+  /// Makes a client of the manager that listens at a path.
+  public init(socket: String) {
+    self.socket = socket
+  }
+
+  /// Asks the manager for something.
+  ///
+  /// - Parameters:
+  ///   - method: The HTTP method.
+  ///   - path: The path with its query, percent-encoded.
+  ///   - body: What to send along, as JSON.
+  /// - Returns: The answer.
+  /// - Throws: `disconnected` if no manager listens there or it went away; what the manager answers.
+  public func call<Reply: Decodable & Sendable>(
+    _ method: Method, _ path: String, body: (some Encodable & Sendable)? = Optional<String>.none
+  ) async throws(BlockError) -> Reply {
+    let (status, bytes) = try await exchange(method, path, body: try body.map(encode))
+    do {
+      if (200..<300).contains(status) { return try JSONDecoder().decode(Reply.self, from: Data(bytes)) }
+    } catch {
+      throw BlockError(
+        .ioError, step: "understand the answer of", object: "the manager", cause: "\(error)",
+        remedy: "Check that the command and the daemon are of the same release.")
+    }
+    guard let reply = try? JSONDecoder().decode(ErrorReply.self, from: Data(bytes)) else {
+      throw BlockError(
+        .ioError, step: "ask", object: "the manager", cause: "it answered with HTTP status \(status)",
+        remedy: "Check that the command and the daemon are of the same release.")
+    }
+    throw reply.error.error
+  }
+
+  private func encode(_ body: some Encodable) throws(BlockError) -> ByteBuffer {
+    do {
+      return ByteBuffer(bytes: try JSONEncoder().encode(body))
+    } catch {
+      throw BlockError(.ioError, step: "encode", object: "a request", cause: "\(error)")
+    }
+  }
+
+  private typealias Channel = NIOAsyncChannel<HTTPClientResponsePart, HTTPPart<HTTPRequestHead, ByteBuffer>>
+
+  private func exchange(
+    _ method: Method, _ path: String, body: ByteBuffer?
+  ) async throws(BlockError) -> (status: UInt, body: [UInt8]) {
+    let group = MultiThreadedEventLoopGroup.singleton
+    do {
+      let channel = try await ClientBootstrap(group: group).connect(unixDomainSocketPath: socket) { channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHTTPClientHandlers()
+          try channel.pipeline.syncOperations.addHandler(RequestParts())
+          return try Channel(wrappingChannelSynchronously: channel)
+        }
+      }
+      return try await channel.executeThenClose { inbound, outbound in
+        var head = HTTPRequestHead(version: .http1_1, method: HTTPMethod(rawValue: method.rawValue), uri: path)
+        head.headers.add(name: "host", value: "ashlar")
+        head.headers.add(name: "connection", value: "close")
+        head.headers.add(name: "content-length", value: "\(body?.readableBytes ?? 0)")
+        try await outbound.write(.head(head))
+        if let body { try await outbound.write(.body(body)) }
+        try await outbound.write(.end(nil))
+        var status: UInt?
+        var bytes: [UInt8] = []
+        for try await part in inbound {
+          switch part {
+          case .head(let head): status = head.status.code
+          case .body(let buffer): bytes += buffer.readableBytesView
+          case .end: break
+          }
+        }
+        guard let status else { throw ChannelError.eof }
+        return (status, bytes)
+      }
+    } catch {
+      throw BlockError(
+        .disconnected, step: "speak to", object: "the manager at \(socket)", cause: "\(error)",
+        remedy: "See whether it runs: ashlar daemon status.")
+    }
+  }
+}
+
+/// Lets a request be written in buffers, as the rest of NIO does it.
+private final class RequestParts: ChannelOutboundHandler {
+  typealias OutboundIn = HTTPPart<HTTPRequestHead, ByteBuffer>
+  typealias OutboundOut = HTTPClientRequestPart
+
+  func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+    let part: HTTPClientRequestPart =
+      switch unwrapOutboundIn(data) {
+      case .head(let head): .head(head)
+      case .body(let buffer): .body(.byteBuffer(buffer))
+      case .end(let trailers): .end(trailers)
+      }
+    context.write(wrapOutboundOut(part), promise: promise)
+  }
+}

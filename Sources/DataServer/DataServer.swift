@@ -1,0 +1,217 @@
+import Attachments
+import BlockCore
+import CLinux
+import Glibc
+import LinuxIO
+import Logging
+import Synchronization
+
+/// The process that serves a device.
+///
+/// It is started by the manager with a listening socket, over which the manager, and after a crash the next
+/// one, speaks to it. Until the manager has committed the device to its journal the two live and die
+/// together; from then on the server goes on by itself until the device is detached.
+public struct DataServer {
+  private enum Event: Sendable {
+    case connected(Peer)
+    case message(ManagerMessage, [Int32], from: Peer)
+    case disconnected(Peer)
+    case made(Result<ServedDevice, BlockError>)
+    case deviceEnded
+    case nobodyCame
+  }
+
+  /// A connection to a manager.
+  private final class Peer: Sendable {
+    let socket: MessageSocket
+
+    init(_ socket: consuming MessageSocket) {
+      self.socket = socket
+    }
+  }
+
+  /// How long to wait for the first order: the manager that started us may have died meanwhile.
+  private static let orderDeadline = Duration.seconds(10)
+
+  private let log: Logger
+  private let events: AsyncStream<Event>
+  private let post: AsyncStream<Event>.Continuation
+  private var peer: Peer?
+  private var order: ServerOrder?
+  private var device: ServedDevice?
+  private var isCommitted = false
+
+  /// Serves until the device is gone.
+  ///
+  /// - Parameters:
+  ///   - listener: The listening socket's descriptor.
+  ///   - log: Where trouble goes.
+  /// - Returns: The process's exit status.
+  public static func run(listener: Int32, log: Logger) async -> Int32 {
+    prepareProcess(log)
+    var server = DataServer(log)
+    do {
+      try server.listen(Descriptor(owning: listener))
+    } catch {
+      log.error("\(error)")
+      return 1
+    }
+    return await server.serve()
+  }
+
+  private init(_ log: Logger) {
+    self.log = log
+    (events, post) = AsyncStream.makeStream()
+  }
+
+  /// A process that a disk depends on: not to be stopped by the way, not the first to go when memory is
+  /// short, and not to wait for its own disk to get some.
+  private static func prepareProcess(_ log: Logger) {
+    for number in [SIGTERM, SIGINT, SIGHUP, SIGPIPE] { signal(number, SIG_IGN) }
+    if clinux_become_io_flusher() != 0 {
+      log.notice("the kernel does not let this process mark itself as an I/O flusher (errno \(errno))")
+    }
+    do {
+      try LinuxFileSystem.write("-900", toAttribute: "/proc/self/oom_score_adj")
+    } catch {
+      log.notice("\(error)")
+    }
+    var limit = rlimit()
+    if getrlimit(clinux_RLIMIT_NOFILE, &limit) == 0, limit.rlim_cur < limit.rlim_max {
+      limit.rlim_cur = limit.rlim_max
+      // It raises the soft limit to the hard one, which everyone may do.
+      setrlimit(clinux_RLIMIT_NOFILE, &limit)
+    }
+  }
+
+  private func listen(_ listener: consuming Descriptor) throws(BlockError) {
+    let raw = listener.release()
+    let post = self.post
+    let log = self.log
+    _ = try WorkerThread(name: "control") {
+      let listener = Descriptor(owning: raw)
+      do throws(BlockError) {
+        while true {
+          let peer = Peer(try MessageSocket.accept(from: listener))
+          post.yield(.connected(peer))
+          _ = try WorkerThread(name: "control peer") { Self.read(peer, post, log) }
+        }
+      } catch {
+        log.error("no manager can connect any more: \(error)")
+      }
+    }
+  }
+
+  private static func read(_ peer: Peer, _ post: AsyncStream<Event>.Continuation, _ log: Logger) {
+    do throws(BlockError) {
+      while case .message(let bytes, let descriptors) = try peer.socket.receive() {
+        post.yield(.message(try decodeMessage(ManagerMessage.self, bytes), descriptors, from: peer))
+      }
+    } catch {
+      log.error("\(error)")
+    }
+    post.yield(.disconnected(peer))
+  }
+
+  private mutating func serve() async -> Int32 {
+    let post = self.post
+    let timer = Task {
+      try await LinuxClock().sleep(for: Self.orderDeadline)
+      post.yield(.nobodyCame)
+    }
+    defer { timer.cancel() }
+    for await event in events {
+      switch event {
+      case .connected(let peer): welcome(peer)
+      case .message(let message, let descriptors, from: let sender):
+        for descriptor in descriptors { close(descriptor) }
+        if let status = handle(message, from: sender) { return status }
+      case .disconnected(let gone):
+        guard gone === peer else { continue }
+        peer = nil
+        if !isCommitted {
+          log.notice("the manager went away before the device was committed; giving it up")
+          return 1
+        }
+      case .made(.success(let made)):
+        device = made
+        watch(made)
+        tell(.attached(made.status), withDevice: true)
+      case .made(.failure(let error)):
+        tell(.failed(ErrorMessage(error)))
+        return 1
+      case .deviceEnded:
+        tell(.detached)
+        return 0
+      case .nobodyCame:
+        guard order == nil else { continue }
+        log.notice("no manager has given an order; ending")
+        return 1
+      }
+    }
+    return 0
+  }
+
+  /// A new manager takes the place of the one before.
+  private mutating func welcome(_ newcomer: Peer) {
+    peer?.socket.shutDown()
+    peer = newcomer
+    let status = device?.status ?? ServerStatus(exportName: order?.exportName ?? "")
+    tell(.status(status), withDevice: device != nil)
+  }
+
+  /// Does what a manager says; an exit status ends the server.
+  private mutating func handle(_ message: ManagerMessage, from sender: Peer) -> Int32? {
+    // Somebody whose place was taken has nothing to say any more.
+    guard sender === peer else { return nil }
+    switch message {
+    case .attach(let order):
+      guard self.order == nil else { return nil }
+      self.order = order
+      make(order)
+    case .commit: isCommitted = true
+    case .report: tell(.counters(device?.counters ?? RequestCounters.Snapshot()))
+    case .detach:
+      guard let device else { return 0 }
+      device.release()
+    }
+    return nil
+  }
+
+  private func make(_ order: ServerOrder) {
+    let post = self.post
+    let log = self.log
+    Task {
+      do throws(BlockError) {
+        post.yield(.made(.success(try await ServedDevice.make(order, log: log))))
+      } catch {
+        post.yield(.made(.failure(error)))
+      }
+    }
+  }
+
+  private func watch(_ device: ServedDevice) {
+    let post = self.post
+    do {
+      _ = try WorkerThread(name: "device end") {
+        device.waitUntilEnd()
+        post.yield(.deviceEnded)
+      }
+    } catch {
+      log.error("the device's end will not be noticed: \(error)")
+    }
+  }
+
+  /// Tells the manager, if there is one; what it misses it learns from the status when it is back.
+  private func tell(_ message: ServerMessage, withDevice: Bool = false) {
+    guard let peer else { return }
+    do throws(BlockError) {
+      guard withDevice, let device else { return try peer.socket.send(message) }
+      try device.withLoopDescriptor { (descriptor) throws(BlockError) in
+        try peer.socket.send(message, descriptors: [descriptor])
+      }
+    } catch {
+      log.notice("the manager did not get a message: \(error)")
+    }
+  }
+}

@@ -1,0 +1,157 @@
+import Attachments
+import BlockCore
+import CLinux
+import Glibc
+import LinuxIO
+import Logging
+import SystemPackage
+
+extension Attachment {
+  /// Makes the device: after this it is usable, or nothing of it is left.
+  func attach() async throws(BlockError) {
+    do throws(BlockError) {
+      // The row is written before anything exists that it speaks of.
+      try context.journal.save(row)
+      try startServer()
+      let status = try await madeDevice()
+      guard let device = status.device else {
+        throw BlockError(.ioError, step: "attach", object: id.text, cause: "the data server made no device")
+      }
+      row.device = device
+      row.connection = status.connection.map(Int64.init)
+      try context.journal.save(row)
+      try await DeviceCheck.check(
+        device, byteCount: status.size, within: context.deadlines.readBack, clock: context.services.clock)
+      try publish(device)
+      row.state = AttachmentState.attached.rawValue
+      try context.journal.save(row)
+      // Until here the server ends with us; from here on it lives without us.
+      guard let link else { throw serverLost() }
+      try link.send(.commit)
+      state = .attached
+    } catch {
+      await undo()
+      throw error
+    }
+  }
+
+  private func startServer() throws(BlockError) {
+    let path = context.directories.serverSocket(exportName)
+    let listener = try MessageSocket.listen(at: path)
+    let pid = try ChildProcess.start(
+      .init(program: context.program, arguments: ["serve", "--listener", "3"], descriptors: [3: listener.raw]))
+    server = ProcessIdentity(pid: pid)
+    row.serverPid = pid
+    row.serverStart = server.map { Int64($0.startTime) }
+    try context.journal.save(row)
+    let link = try ServerLink(path)
+    connect(link, isOurChild: true)
+    try reap(pid)
+    try link.send(
+      .attach(ServerOrder(id: id, exportName: exportName, spec: spec, queueCount: Self.queueCount)))
+  }
+
+  /// Two queues keep a disk busy on any machine; more than four only wait for each other.
+  private static var queueCount: Int {
+    min(max(Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))), 1), 4)
+  }
+
+  private func madeDevice() async throws(BlockError) -> ServerStatus {
+    let timeout = BlockError(
+      .timedOut, step: "attach", object: id.text,
+      cause: "the image was not open within \(context.deadlines.attach)",
+      remedy: "Look at what the disk beneath it does, and into the log.")
+    let outcome = await Race.first(within: context.deadlines.attach, clock: context.services.clock) {
+      await self.deviceMade()
+    }
+    return try (outcome ?? .failure(timeout)).get()
+  }
+
+  private func serverLost() -> BlockError {
+    BlockError(
+      .disconnected, step: "attach", object: id.text, cause: "its data server is gone",
+      remedy: "Try again, and look into the log if it happens again.")
+  }
+
+  /// Points the link to the device, in one step.
+  private func publish(_ device: String) throws(BlockError) {
+    let link = context.directories.link(id)
+    let fresh = "\(link).\(exportName)"
+    guard symlink(device, fresh) == 0 else {
+      throw BlockError(errno: Errno(rawValue: errno), step: "make the link", object: fresh)
+    }
+    guard rename(fresh, link) == 0 else {
+      let error = BlockError(errno: Errno(rawValue: errno), step: "make the link", object: link)
+      unlink(fresh)
+      throw error
+    }
+  }
+
+  /// Removes every trace of an attach that failed.
+  private func undo() async {
+    state = .detaching
+    await endServer()
+    finishQuietly()
+  }
+
+  /// Ends the server, kindly at first, and lets the device go.
+  func endServer() async {
+    hold?.release()
+    hold = nil
+    link?.close()
+    await endWithinDeadline()
+    guard let server, isServing || server.isAlive else { return }
+    server.kill()
+    await endWithinDeadline()
+    if server.isAlive {
+      context.log.error("\(id): data server \(server.pid) does not end; its FUSE connection is aborted")
+      abortConnection()
+    }
+  }
+
+  private func endWithinDeadline() async {
+    _ = await Race.first(within: context.deadlines.kill, clock: context.services.clock) {
+      await self.serverGone()
+    }
+  }
+
+  /// Ends the connection of a server that hangs, so that whoever waits for the device gets an error.
+  func abortConnection() {
+    guard let connection = row.connection else { return }
+    do {
+      try FUSEControl.abort(UInt32(truncatingIfNeeded: connection))
+    } catch {
+      context.log.error("\(id): \(error)")
+    }
+  }
+
+  /// As ``finish()``, for when an error is on its way already.
+  private func finishQuietly() {
+    if case .failure(let error) = finish() { context.log.error("\(id): \(error)") }
+  }
+
+  /// Removes what is left when the device is gone: link, socket, row.
+  func finish() -> Result<Void, BlockError> {
+    guard !isGone else { return .success(()) }
+    hold?.release()
+    hold = nil
+    // Each is gone already where an earlier attempt came so far.
+    let link = context.directories.link(id)
+    if row.device == nil || readLink(link) == row.device { unlink(link) }
+    unlink(context.directories.serverSocket(exportName))
+    do {
+      try context.journal.remove(id.text)
+    } catch {
+      return .failure(error)
+    }
+    isGone = true
+    context.onGone(self)
+    return .success(())
+  }
+
+  private func readLink(_ path: String) -> String? {
+    var target = [CChar](repeating: 0, count: 4096)
+    let count = readlink(path, &target, target.count)
+    return count < 0 ? nil : String(decoding: target[..<count].map(UInt8.init(bitPattern:)), as: UTF8.self)
+  }
+}

@@ -1,0 +1,78 @@
+import Attachments
+import BlockCore
+import LinuxIO
+import Logging
+
+extension Attachment {
+  /// Takes the device apart.
+  ///
+  /// - Parameter force: Whether to go ahead although somebody uses it: it goes when the last of them is done.
+  /// - Returns: Whether it is gone already.
+  /// - Throws: `busy`, naming who uses it; without force nothing has changed then.
+  func detach(force: Bool) async throws(BlockError) -> Bool {
+    if isGone { return true }
+    let usage = usage()
+    if usage.isInUse && !force && state != .detaching {
+      throw BlockError(
+        .busy, step: "detach", object: described, cause: "it is \(usage.description)",
+        remedy: "Unmount it or end what uses it; or detach with --force, and it goes when the last one is done.")
+    }
+    state = .detaching
+    row.state = state.rawValue
+    try context.journal.save(row)
+    hold?.release()
+    hold = nil
+    if let link {
+      try link.send(.detach)
+      let isEnded: Bool? = await Race.first(within: context.deadlines.detach, clock: context.services.clock) {
+        await self.serverGone()
+        return true
+      }
+      if isEnded == nil { return try await stillThere(force: force) }
+    }
+    return try await finishWhenDeviceIsGone(force: force)
+  }
+
+  private var described: String { row.device.map { "\(id) (\($0))" } ?? id.text }
+
+  /// The server has ended; the device of a server that died may be held by others still.
+  private func finishWhenDeviceIsGone(force: Bool) async throws(BlockError) -> Bool {
+    let clock = context.services.clock
+    let end = clock.now + context.deadlines.detach
+    while LoopDevice.number(backedBy: exportName) != nil {
+      guard clock.now < end else { return try await stillThere(force: force) }
+      do {
+        try await clock.sleep(for: .milliseconds(10))
+      } catch {
+        throw BlockError(.cancelled, step: "detach", object: described, cause: "the task was cancelled")
+      }
+    }
+    try finish().get()
+    return true
+  }
+
+  /// The deadline has passed: what remains is done when the last user is done.
+  private func stillThere(force: Bool) async throws(BlockError) -> Bool {
+    finishInBackground()
+    if force { return false }
+    throw BlockError(
+      .busy, step: "detach", object: described,
+      cause: "after \(context.deadlines.detach) it is \(DeviceUsage(of: row.device ?? "", servedBy: server?.pid).description)",
+      remedy: "It goes by itself when the last one who has it open is done.")
+  }
+
+  /// Waits for the last user without anybody waiting for us.
+  func finishInBackground() {
+    let log = context.log
+    let clock = context.services.clock
+    Task {
+      await serverGone()
+      do {
+        while LoopDevice.number(backedBy: exportName) != nil { try await clock.sleep(for: .milliseconds(200)) }
+        try await inTurn { attachment in attachment.finish() }
+      } catch {
+        log.error("\(id): \(error)")
+      }
+    }
+  }
+}

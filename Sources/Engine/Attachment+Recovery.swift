@@ -1,0 +1,87 @@
+import Attachments
+import BlockCore
+import LinuxIO
+import Logging
+
+extension Attachment {
+  /// Attaches if that has not happened yet; `nil` if this attachment is no more.
+  func attachOrConfirm(_ wanted: AttachmentSpec) async -> Result<AttachmentInfo?, BlockError> {
+    if isGone { return .success(nil) }
+    if let difference = spec.difference(to: wanted) {
+      return .failure(
+        BlockError(
+          .conflict, step: "attach", object: id.text, cause: "the ID stands for something else: \(difference)",
+          remedy: "Detach it first, or choose another ID."))
+    }
+    do throws(BlockError) {
+      switch state {
+      case .attaching: try await attach()
+      case .attached: break
+      case .detaching:
+        throw BlockError(
+          .busy, step: "attach", object: id.text, cause: "it is being detached and still \(usage().description)",
+          remedy: "Wait until its last user is done.")
+      case .failed:
+        // What is left of it goes first, unless somebody still uses that.
+        guard try await detach(force: false) else { return .success(nil) }
+        return .success(nil)
+      }
+    } catch {
+      return .failure(error)
+    }
+    return .success(await info(withCounters: false))
+  }
+
+  /// ``detach(force:)`` with its error as a value.
+  func detachOrExplain(force: Bool) async -> Result<Bool, BlockError> {
+    do throws(BlockError) {
+      return .success(try await detach(force: force))
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  /// Finds out what became of an attachment while there was no manager.
+  func recover() async -> Result<Void, BlockError> {
+    let isOfThisBoot = row.bootID == context.bootID
+    server = row.serverPid.flatMap(ProcessIdentity.init(pid:))
+    // A process of that number that started at another time is somebody else.
+    if server?.startTime != row.serverStart.flatMap(UInt64.init(exactly:)) { server = nil }
+    if isOfThisBoot, let link = try? ServerLink(context.directories.serverSocket(exportName)) {
+      connect(link, isOurChild: false)
+      if state != .attaching, await adopted() {
+        context.log.notice("\(id): taken over from an earlier manager")
+        return .success(())
+      }
+    }
+    // It was never finished, or its server is gone: nobody was told that it works, or it does not any more.
+    context.log.notice("\(id): cleaning up what an earlier manager left as \(row.state)")
+    state = .detaching
+    await endServer()
+    guard isOfThisBoot, LoopDevice.number(backedBy: exportName) != nil else { return finish() }
+    // Somebody still has the device open; it goes with them.
+    abortConnection()
+    finishInBackground()
+    return .success(())
+  }
+
+  /// Waits for a server's first message; whether it serves what the journal says.
+  private func adopted() async -> Bool {
+    let outcome = await Race.first(within: context.deadlines.report, clock: context.services.clock) {
+      await self.deviceMade()
+    }
+    guard case .success(let status) = outcome, status.exportName == exportName, status.device == row.device else {
+      return false
+    }
+    if row.state == AttachmentState.detaching.rawValue {
+      state = .detaching
+      hold?.release()
+      hold = nil
+      guard (try? link?.send(.detach)) != nil else { return false }
+      finishInBackground()
+    } else {
+      state = .attached
+    }
+    return true
+  }
+}

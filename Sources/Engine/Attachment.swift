@@ -1,0 +1,231 @@
+import Attachments
+import BlockCore
+import LinuxIO
+import Logging
+
+/// One attachment: its row in the journal, its data server, its device.
+///
+/// Its operations are done one after the other; see docs/architecture.md for the order of their steps and
+/// for what a death at each of them leaves behind.
+actor Attachment {
+  /// What all attachments share.
+  struct Context: Sendable {
+    let directories: EngineDirectories
+    let journal: Journal
+    let services: HostServices
+    let log: Logger
+    /// The program that serves: `ashlard`.
+    let program: String
+    let deadlines: Deadlines
+    let bootID: String
+    /// Called when an attachment is no more.
+    let onGone: @Sendable (Attachment) -> Void
+  }
+
+  nonisolated let id: AttachmentID
+  nonisolated let exportName: String
+  let context: Context
+  let spec: AttachmentSpec
+  var row: Journal.Row
+  var state = AttachmentState.attaching
+  var problem: String?
+  var status: ServerStatus?
+  var server: ProcessIdentity?
+  var link: ServerLink?
+  var hold: DeviceHold?
+  /// Whether the data server runs, as far as we know.
+  var isServing = false
+  /// Whether nothing is left of it.
+  var isGone = false
+  private var counterRequests: [CheckedContinuation<RequestCounters.Snapshot?, Never>] = []
+  private var endWaiters: [CheckedContinuation<Void, Never>] = []
+  private var madeWaiter: CheckedContinuation<Result<ServerStatus, BlockError>, Never>?
+  private var outcome: Result<ServerStatus, BlockError>?
+  /// The last of the operations that were asked for; the next one waits for it.
+  private var tail: Task<Void, Never>?
+
+  /// Something new, or something that the journal speaks of.
+  init(_ context: Context, row: Journal.Row) throws(BlockError) {
+    self.context = context
+    self.row = row
+    id = try AttachmentID(row.id)
+    exportName = row.exportName
+    spec = try row.decodedSpec()
+    state = AttachmentState(rawValue: row.state) ?? .attaching
+  }
+
+  /// Runs an operation when those that were asked for before are done.
+  func inTurn<Value: Sendable>(
+    _ operation: @escaping @Sendable (isolated Attachment) async -> Result<Value, BlockError>
+  ) async throws(BlockError) -> Value {
+    let previous = tail
+    let task = Task {
+      await previous?.value
+      return await operation(self)
+    }
+    tail = Task { _ = await task.value }
+    return try await task.value.get()
+  }
+
+  // MARK: What comes from the server
+
+  /// Takes over a connection to the server.
+  ///
+  /// - Parameter isOurChild: Whether the kernel tells us how the server ends; otherwise the end of the
+  ///   connection is taken for it.
+  func connect(_ link: ServerLink, isOurChild: Bool) {
+    self.link = link
+    isServing = true
+    Task {
+      for await event in link.events {
+        switch event {
+        case .message(let message, let hold): receive(message, hold)
+        case .end: linkEnded(isOurChild: isOurChild)
+        }
+      }
+    }
+  }
+
+  /// Waits for the end of a child of ours, on a thread of its own.
+  func reap(_ pid: Int32) throws(BlockError) {
+    _ = try WorkerThread(name: "reap \(pid)") { [weak self] in
+      let end = ChildProcess.waitForEnd(of: pid)
+      Task { await self?.serverEnded(end) }
+    }
+  }
+
+  private func receive(_ message: ServerMessage, _ hold: DeviceHold?) {
+    switch message {
+    case .status(let status), .attached(let status):
+      self.status = status
+      if let hold, status.device != nil { self.hold = hold }
+      if status.device != nil { settle(.success(status)) }
+    case .failed(let message): settle(.failure(message.error))
+    case .counters(let counters): answerCounters(counters)
+    case .detached:
+      // What remains is the end of the process.
+      break
+    }
+  }
+
+  private func linkEnded(isOurChild: Bool) {
+    link = nil
+    answerCounters(nil)
+    guard isOurChild else { return serverEnded(.unknown) }
+    // A server closes its connection only by ending.
+    let clock = context.services.clock
+    let deadline = context.deadlines.kill
+    Task {
+      try await clock.sleep(for: deadline)
+      if isServing { server?.kill() }
+    }
+  }
+
+  private func serverEnded(_ end: ChildProcess.End) {
+    isServing = false
+    settle(
+      .failure(
+        BlockError(
+          .disconnected, step: "attach", object: id.text, cause: "its data server is gone: \(end)",
+          remedy: "Look into the log \(context.directories.log) or the journal of the service.")))
+    let waiters = endWaiters
+    endWaiters = []
+    for waiter in waiters { waiter.resume() }
+    if state == .attached { lost(end) }
+  }
+
+  /// A device that was usable has lost its server.
+  private func lost(_ end: ChildProcess.End) {
+    if case .exited(0) = end {
+      // The server ends well only when the device is gone: somebody has detached the loop device.
+      context.log.notice("\(id): its device was taken apart by somebody else")
+      state = .detaching
+      finishInBackground()
+      return
+    }
+    state = .failed
+    problem = "the data server is gone: \(end)"
+    row.state = state.rawValue
+    context.log.error("\(id): \(problem ?? "")")
+    save()
+  }
+
+  // MARK: Waiting for the server
+
+  private func settle(_ result: Result<ServerStatus, BlockError>) {
+    guard outcome == nil else { return }
+    outcome = result
+    madeWaiter?.resume(returning: result)
+    madeWaiter = nil
+  }
+
+  /// Waits until the server has made the device, or has failed to.
+  func deviceMade() async -> Result<ServerStatus, BlockError> {
+    if let outcome { return outcome }
+    return await withCheckedContinuation { madeWaiter = $0 }
+  }
+
+  /// Waits until the server is gone.
+  func serverGone() async {
+    guard isServing else { return }
+    await withCheckedContinuation { endWaiters.append($0) }
+  }
+
+  /// What was asked of the device so far; `nil` if the server does not say it in time.
+  func counters() async -> RequestCounters.Snapshot? {
+    guard let link, (try? link.send(.report)) != nil else { return nil }
+    let clock = context.services.clock
+    let deadline = context.deadlines.report
+    let timer = Task {
+      // Cancelled when the answer has come.
+      if (try? await clock.sleep(for: deadline)) != nil { answerCounters(nil) }
+    }
+    defer { timer.cancel() }
+    return await withCheckedContinuation { counterRequests.append($0) }
+  }
+
+  private func answerCounters(_ counters: RequestCounters.Snapshot?) {
+    let requests = counterRequests
+    counterRequests = []
+    for request in requests { request.resume(returning: counters) }
+  }
+
+  // MARK: The journal
+
+  /// Writes the row down where that failing is not the operation's own failure.
+  func save() {
+    do {
+      try context.journal.save(row)
+    } catch {
+      context.log.error("\(id): \(error)")
+    }
+  }
+
+  // MARK: What users see
+
+  /// Everything there is to say about it.
+  func info(withCounters: Bool) async -> AttachmentInfo {
+    var info = AttachmentInfo(id: id, image: spec.image, readOnly: spec.isReadOnly, attachedAt: row.createdAt)
+    info.state = state
+    info.problem = problem
+    info.device = row.device
+    if state == .attached, row.device != nil { info.link = context.directories.link(id) }
+    if let server, link != nil { info.server = .init(pid: server.pid) }
+    if let status {
+      info.size = status.size
+      info.readOnly = status.readOnly
+      info.format = status.format
+      info.layers = status.layers
+      info.notices = status.notices
+    }
+    info.mounts = usage().mounts.map { .init(directory: $0.mountPoint, type: $0.type) }
+    if withCounters { info.requests = await counters() }
+    return info
+  }
+
+  /// Who uses the device.
+  func usage() -> DeviceUsage {
+    guard let device = row.device, hold != nil || state == .attached else { return DeviceUsage() }
+    return DeviceUsage(of: device, servedBy: server?.pid)
+  }
+}

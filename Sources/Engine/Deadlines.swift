@@ -1,0 +1,17 @@
+/// How long each wait may take before it is given up. No wait is without one.
+public struct Deadlines: Sendable {
+  /// From the start of a data server until its device is there: opening the image takes most of it.
+  public var attach: Duration
+  /// Until the new device has been read back.
+  public var readBack: Duration
+  /// Until a detached device is gone, if nobody else has it open.
+  public var detach: Duration
+  /// Until a data server has said what was asked of it.
+  public var report: Duration
+  /// Until a data server has ended that was killed.
+  public var kill: Duration
+
+  /// The usual ones.
+  public static let standard = Deadlines(
+    attach: .seconds(60), readBack: .seconds(20), detach: .seconds(10), report: .seconds(2), kill: .seconds(5))
+}

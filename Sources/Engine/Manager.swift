@@ -1,0 +1,181 @@
+import Attachments
+import BlockCore
+import LinuxIO
+import Logging
+
+/// The owner of all attachments of an instance: it answers requests, supervises the data servers, and
+/// moves no data.
+///
+/// It can stop, crash or be replaced at any time; the next one takes over what the journal speaks of.
+public actor Manager {
+  private let context: Attachment.Context
+  private let transportCheck: @Sendable () throws(BlockError) -> Void
+  private var attachments: [String: Attachment] = [:]
+  private var lastActivity: Duration
+  private var activeRequests = 0
+  // Held for the manager's life: one instance has one manager.
+  private let lock: FileLock
+
+  /// What a manager needs to know.
+  public struct Options: Sendable {
+    /// Where the instance keeps what.
+    public var directories: EngineDirectories
+    /// The program that serves devices: `ashlard` itself.
+    public var program: String
+    /// How long waits may take.
+    public var deadlines: Deadlines
+
+    /// Makes options; the parameters are those of the properties.
+    public init(directories: EngineDirectories, program: String, deadlines: Deadlines = .standard) {
+      self.directories = directories
+      self.program = program
+      self.deadlines = deadlines
+    }
+  }
+
+  /// Takes an instance over: its directories, its lock, its journal, and what that speaks of.
+  ///
+  /// - Parameters:
+  ///   - options: What it needs to know.
+  ///   - services: The host's clock and chance.
+  ///   - log: Where it reports.
+  /// - Throws: `busy` if the instance has a manager already; others if directories or journal cannot be had.
+  public static func start(
+    _ options: Options, _ services: HostServices, log: Logger
+  ) async throws(BlockError) -> Manager {
+    try options.directories.make()
+    guard let lock = try FileLock.take(options.directories.lock) else {
+      throw BlockError(
+        .busy, step: "start the manager of", object: options.directories.run, cause: "another one is running",
+        remedy: "Use that one, or stop it with: ashlar daemon stop.")
+    }
+    let (gone, post) = AsyncStream<Attachment>.makeStream()
+    let context = Attachment.Context(
+      directories: options.directories, journal: try Journal(options.directories.journal), services: services,
+      log: log, program: options.program, deadlines: options.deadlines, bootID: Self.bootID,
+      onGone: { post.yield($0) })
+    let manager = Manager(context, lock)
+    Task {
+      for await attachment in gone { await manager.forget(attachment) }
+    }
+    try await manager.recover()
+    return manager
+  }
+
+  private init(_ context: Attachment.Context, _ lock: consuming FileLock) {
+    self.context = context
+    self.lock = lock
+    lastActivity = context.services.clock.now
+    transportCheck = HostSupport.requireFUSE
+  }
+
+  private static var bootID: String { SmallFile.text("/proc/sys/kernel/random/boot_id") ?? "" }
+
+  // MARK: Requests
+
+  /// Attaches an image, or answers with what is attached under that ID already.
+  ///
+  /// - Parameters:
+  ///   - id: What the user calls it.
+  ///   - spec: What is to be attached.
+  /// - Returns: The attachment, usable.
+  /// - Throws: `conflict` if the ID stands for something else; whatever kept it from being attached.
+  public func attach(_ id: AttachmentID, _ spec: AttachmentSpec) async throws(BlockError) -> AttachmentInfo {
+    begin()
+    defer { end() }
+    while true {
+      let attachment = if let known = attachments[id.text] { known } else { try create(id, spec) }
+      let info = try await attachment.inTurn { attachment in await attachment.attachOrConfirm(spec) }
+      // Without an answer it has gone while we waited for our turn.
+      if let info { return info }
+      forget(attachment)
+    }
+  }
+
+  private func create(_ id: AttachmentID, _ spec: AttachmentSpec) throws(BlockError) -> Attachment {
+    try transportCheck()
+    let name = "ashlar-\(id)-\(String(context.services.random.next(), radix: 16))"
+    let row = try Journal.Row(
+      id: id, exportName: name, spec: spec, bootID: context.bootID,
+      createdAt: Double(context.services.clock.sinceEpoch.components.seconds))
+    let attachment = try Attachment(context, row: row)
+    attachments[id.text] = attachment
+    return attachment
+  }
+
+  /// Detaches; an ID that nothing is attached under is detached already.
+  ///
+  /// - Parameters:
+  ///   - id: What the user calls it.
+  ///   - force: Whether to go ahead although somebody uses the device.
+  /// - Returns: Whether it is gone; with force, what is in use goes later.
+  /// - Throws: `busy` without force if somebody uses it.
+  public func detach(_ id: AttachmentID, force: Bool) async throws(BlockError) -> Bool {
+    begin()
+    defer { end() }
+    guard let attachment = attachments[id.text] else { return true }
+    return try await attachment.inTurn { attachment in await attachment.detachOrExplain(force: force) }
+  }
+
+  /// All attachments, the oldest first.
+  public func list() async -> [AttachmentInfo] {
+    begin()
+    defer { end() }
+    var infos: [AttachmentInfo] = []
+    for attachment in attachments.values { infos.append(await attachment.info(withCounters: false)) }
+    return infos.sorted { ($0.attachedAt, $0.id.text) < ($1.attachedAt, $1.id.text) }
+  }
+
+  /// Everything about one attachment.
+  ///
+  /// - Throws: `notFound` if nothing is attached under that ID.
+  public func inspect(_ id: AttachmentID) async throws(BlockError) -> AttachmentInfo {
+    begin()
+    defer { end() }
+    guard let attachment = attachments[id.text] else {
+      throw BlockError(
+        .notFound, step: "inspect", object: id.text, cause: "nothing is attached under that ID",
+        remedy: "See what is: ashlar ls.")
+    }
+    return await attachment.info(withCounters: true)
+  }
+
+  // MARK: Idleness
+
+  private func begin() { activeRequests += 1 }
+
+  private func end() {
+    activeRequests -= 1
+    lastActivity = context.services.clock.now
+  }
+
+  /// How long there has been nothing to do and nothing to supervise; `nil` while there is.
+  public var idleTime: Duration? {
+    activeRequests == 0 && attachments.isEmpty ? context.services.clock.now - lastActivity : nil
+  }
+
+  /// How many attachments there are.
+  public var attachmentCount: Int { attachments.count }
+
+  private func forget(_ attachment: Attachment) {
+    if attachments[attachment.id.text] === attachment { attachments[attachment.id.text] = nil }
+    lastActivity = context.services.clock.now
+  }
+
+  // MARK: Recovery
+
+  /// Takes over what the journal speaks of: adopts what lives, cleans up after what does not.
+  ///
+  /// One attachment that cannot be taken over does not keep the others, or the manager, from working.
+  private func recover() async throws(BlockError) {
+    for row in try context.journal.rows() {
+      do throws(BlockError) {
+        let attachment = try Attachment(context, row: row)
+        attachments[row.id] = attachment
+        try await attachment.inTurn { attachment in await attachment.recover() }
+      } catch {
+        context.log.error("\(row.id): not taken over: \(error)")
+      }
+    }
+  }
+}

@@ -1,0 +1,106 @@
+import BlockCore
+
+extension Image {
+  /// What an extraction came to.
+  public struct Extraction: Sendable, Hashable, Codable {
+    /// The size of the new file in bytes.
+    public var byteCount: UInt64
+    /// How many of them were written; the rest is holes.
+    public var writtenBytes: UInt64
+  }
+
+  /// Writes the disk's content to a new sparse raw file.
+  ///
+  /// The file appears under its name only when it is whole and on stable storage; until then it has a
+  /// temporary name beside it, which is removed if anything fails.
+  ///
+  /// - Parameters:
+  ///   - path: The new file; nothing may stand there unless `replaces`.
+  ///   - replaces: Whether an existing file is replaced.
+  ///   - taskCount: How many tasks share the work.
+  ///   - services: The host's files and chance.
+  ///   - progress: Told of every byte read.
+  /// - Throws: `conflict` if the file is there, what reading and writing throw.
+  public func extract(
+    to path: String, replaces: Bool, taskCount: Int, _ services: HostServices, _ progress: Progress
+  ) async throws(BlockError) -> Extraction {
+    let files = services.files
+    guard replaces || !files.exists(path) else {
+      throw BlockError(
+        .conflict, step: "extract to", object: path, cause: "there is a file already",
+        remedy: "Choose another name, or replace it with --force.")
+    }
+    let temporary = "\(path).\(String(services.random.next(), radix: 16)).partial"
+    do throws(BlockError) {
+      let extraction = try await fill(temporary, taskCount: taskCount, files, progress)
+      try await files.rename(temporary, to: path)
+      return extraction
+    } catch {
+      throw Self.afterRemoving(temporary, files, error)
+    }
+  }
+
+  /// The error of an extraction, when its temporary file has been removed.
+  private static func afterRemoving(
+    _ temporary: String, _ files: any FileSystem, _ error: BlockError
+  ) -> BlockError {
+    do throws(BlockError) {
+      try files.remove(temporary)
+      return error
+    } catch let further {
+      return error.aggravated(by: further, while: "removing the temporary file")
+    }
+  }
+
+  private func fill(
+    _ path: String, taskCount: Int, _ files: any FileSystem, _ progress: Progress
+  ) async throws(BlockError) -> Extraction {
+    let size = volume.geometry.byteCount
+    let target = try await files.create(path, byteCount: size)
+    let extents = try await volume.dataExtents()
+    progress.expect(extents.reduce(0) { $0 + ($1.upperBound - $1.lowerBound) })
+    let written = Progress()
+    let volume = self.volume
+    try await WorkShare.forEach(WorkShare.pieces(of: extents), taskCount: taskCount) {
+      (piece, workspace) async throws(BlockError) in
+      let bytes = try await volume.read(
+        at: piece.lowerBound, byteCount: Int(piece.upperBound - piece.lowerBound), using: workspace)
+      for run in Self.nonZeroRuns(of: bytes) {
+        try await target.write(
+          at: piece.lowerBound + UInt64(run.lowerBound), from: bytes.span.bytes.extracting(run), isDurable: false)
+        written.advance(by: UInt64(run.count))
+      }
+      progress.advance(by: UInt64(bytes.count))
+    }
+    try await target.synchronize()
+    return Extraction(byteCount: size, writtenBytes: written.bytes.done)
+  }
+
+  /// The runs of blocks that are not all zeros.
+  static func nonZeroRuns(of bytes: [UInt8]) -> [Range<Int>] {
+    let block = Limits.pageSize
+    var runs: [Range<Int>] = []
+    bytes.withUnsafeBytes { bytes in
+      for start in stride(from: 0, to: bytes.count, by: block) {
+        let end = min(start + block, bytes.count)
+        if isZero(bytes, start..<end) { continue }
+        if let last = runs.last, last.upperBound == start {
+          runs[runs.count - 1] = last.lowerBound..<end
+        } else {
+          runs.append(start..<end)
+        }
+      }
+    }
+    return runs
+  }
+
+  /// Whether whole sectors are zeros, eight bytes at a time.
+  private static func isZero(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Bool {
+    var position = range.lowerBound
+    while position < range.upperBound {
+      if bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self) != 0 { return false }
+      position += 8
+    }
+    return true
+  }
+}

@@ -1,0 +1,120 @@
+import BlockCore
+import CLinux
+import Glibc
+import SystemPackage
+
+/// Starting programs that outlive us, and knowing them again.
+public enum ChildProcess {
+  /// What a program gets at its start.
+  public struct Launch: Sendable {
+    /// The program's path.
+    public var program: String
+    /// Its arguments, without the program's name.
+    public var arguments: [String]
+    /// The descriptors that it gets: by their number there, ours. All others are closed.
+    public var descriptors: [Int32: Int32]
+
+    /// Makes a launch; the parameters are those of the properties.
+    public init(program: String, arguments: [String], descriptors: [Int32: Int32]) {
+      self.program = program
+      self.arguments = arguments
+      self.descriptors = descriptors
+    }
+  }
+
+  /// Starts a program in a session of its own, with our environment and `/` as its directory.
+  ///
+  /// - Returns: Its process ID.
+  /// - Throws: By errno: `notFound` if the program is not there.
+  public static func start(_ launch: Launch) throws(BlockError) -> Int32 {
+    var actions = posix_spawn_file_actions_t()
+    var attributes = posix_spawnattr_t()
+    posix_spawn_file_actions_init(&actions)
+    posix_spawnattr_init(&attributes)
+    defer {
+      posix_spawn_file_actions_destroy(&actions)
+      posix_spawnattr_destroy(&attributes)
+    }
+    posix_spawnattr_setflags(&attributes, Int16(clinux_SPAWN_FLAGS))
+    // Signals as a new program expects them, whatever we have set for ourselves.
+    var none = sigset_t()
+    var all = sigset_t()
+    sigemptyset(&none)
+    sigfillset(&all)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setsigdefault(&attributes, &all)
+    for (theirs, ours) in launch.descriptors {
+      posix_spawn_file_actions_adddup2(&actions, ours, theirs)
+    }
+    clinux_spawn_chdir(&actions, "/")
+
+    var arguments: [UnsafeMutablePointer<CChar>?] = ([launch.program] + launch.arguments).map { strdup($0) }
+    defer { for argument in arguments { free(argument) } }
+    arguments.append(nil)
+    var pid: pid_t = 0
+    let code = posix_spawn(&pid, launch.program, &actions, &attributes, arguments, clinux_environment())
+    guard code == 0 else {
+      throw BlockError(errno: Errno(rawValue: code), step: "start", object: launch.program)
+    }
+    return pid
+  }
+
+  /// How a child ended.
+  public enum End: Sendable, CustomStringConvertible {
+    /// It exited with a status.
+    case exited(Int32)
+    /// A signal ended it.
+    case signalled(Int32)
+    /// It is not our child, so that nobody tells us.
+    case unknown
+
+    public var description: String {
+      switch self {
+      case .exited(let status): "it exited with status \(status)"
+      case .signalled(let number): "it was ended by signal \(number) (\(String(cString: strsignal(number))))"
+      case .unknown: "it ended"
+      }
+    }
+  }
+
+  /// Waits, on the calling thread, until a child has ended.
+  public static func waitForEnd(of pid: Int32) -> End {
+    var status: Int32 = 0
+    while waitpid(pid, &status, 0) < 0 {
+      if errno != EINTR { return .unknown }
+    }
+    let signal = status & 0x7F
+    return signal == 0 ? .exited((status >> 8) & 0xFF) : .signalled(signal)
+  }
+}
+
+/// A process, told from a later one that gets the same number.
+public struct ProcessIdentity: Sendable, Hashable, Codable {
+  /// The process ID.
+  public let pid: Int32
+  /// When it started, in clock ticks since boot: field 22 of `/proc/PID/stat`.
+  public let startTime: UInt64
+
+  /// The process that has an ID now; `nil` if there is none.
+  public init?(pid: Int32) {
+    guard let text = SmallFile.text("/proc/\(pid)/stat"), let close = text.lastIndex(of: ")") else { return nil }
+    // Behind the name, which may hold anything, the fields begin with the third.
+    let fields = text[text.index(after: close)...].split(separator: " ")
+    guard fields.count > 19, fields[0] != "Z", let startTime = UInt64(fields[19]) else { return nil }
+    self.pid = pid
+    self.startTime = startTime
+  }
+
+  /// Whether it still runs.
+  public var isAlive: Bool { ProcessIdentity(pid: pid) == self }
+
+  /// Ends it at once (SIGKILL), if it still runs.
+  public func kill() {
+    let descriptor = clinux_pidfd_open(pid)
+    guard descriptor >= 0 else { return }
+    let owner = Descriptor(owning: descriptor)
+    // The descriptor holds the number; only then does the start time tell who it is.
+    guard isAlive else { return }
+    clinux_pidfd_kill(owner.raw)
+  }
+}

@@ -1,0 +1,149 @@
+import BlockCore
+import CLinux
+import Glibc
+import SystemPackage
+
+/// A loop device that shows a file as a disk, held by an open descriptor.
+///
+/// It is configured with autoclear: the kernel takes it apart when the last one who has it open closes it,
+/// also if that happens because a process died. This owner is one of those who have it open.
+public struct LoopDevice: ~Copyable, Sendable {
+  /// The device's number: N of `/dev/loopN`.
+  public let number: Int
+  private let descriptor: Descriptor
+
+  /// The device's path.
+  public var path: String { "/dev/loop\(number)" }
+
+  /// How a loop device is to be set up.
+  public struct Configuration: Sendable {
+    /// Whether writes are refused.
+    public var isReadOnly: Bool
+    /// The logical block size in bytes.
+    public var blockSize: Int
+    /// What `losetup` shows beside the backing file; at most 63 bytes of it.
+    public var label: String
+
+    /// Makes a configuration; the parameters are those of the properties.
+    public init(isReadOnly: Bool, blockSize: Int, label: String) {
+      self.isReadOnly = isReadOnly
+      self.blockSize = blockSize
+      self.label = label
+    }
+  }
+
+  /// How often to try again when others take the free device that the kernel named.
+  private static let attempts = 256
+
+  /// Sets up a free loop device over a file, with direct I/O and autoclear, in one call (`LOOP_CONFIGURE`).
+  ///
+  /// - Parameters:
+  ///   - file: The backing file, open for what the device is to do.
+  ///   - configuration: How.
+  /// - Throws: `unavailable` without the loop driver, `exhausted` without a free device, others by errno.
+  public static func attach(
+    _ file: borrowing Descriptor, _ configuration: Configuration
+  ) throws(BlockError) -> LoopDevice {
+    let control: Descriptor
+    do {
+      control = try Descriptor.open("/dev/loop-control", O_RDWR, step: "open")
+    } catch {
+      let isMissing = error.errno == .noSuchFileOrDirectory || error.kind == .unavailable
+      throw BlockError(
+        isMissing ? .unavailable : error.kind, step: "find a loop device with", object: "/dev/loop-control",
+        cause: error.cause,
+        remedy: isMissing
+          ? "Load the driver: modprobe loop; in a container, give it the host's /dev/loop-control." : error.remedy,
+        errno: error.errno)
+    }
+    for _ in 0..<attempts {
+      let number = clinux_ioctl_value(control.raw, UInt(LOOP_CTL_GET_FREE), 0)
+      guard number >= 0 else { throw noFreeDevice(.lastErrno(step: "get a free loop device from", object: "/dev/loop-control")) }
+      let node = try openNode(Int(number))
+      if try configure(node, Int(number), file, configuration) {
+        return LoopDevice(number: Int(number), descriptor: node)
+      }
+    }
+    throw BlockError(
+      .exhausted, step: "set up", object: "a loop device",
+      cause: "others took the free device \(attempts) times in a row", remedy: "Try again.")
+  }
+
+  private static func noFreeDevice(_ error: BlockError) -> BlockError {
+    BlockError(
+      .exhausted, step: error.step, object: error.object, cause: error.cause,
+      remedy: "Look at what holds them (losetup -a) and detach what is not used.", errno: error.errno)
+  }
+
+  /// Opens a device's node; makes it where `/dev` lacks it, as in a container with a `/dev` of its own.
+  private static func openNode(_ number: Int) throws(BlockError) -> Descriptor {
+    let path = "/dev/loop\(number)"
+    do {
+      return try Descriptor.open(path, O_RDWR)
+    } catch where error.errno == .noSuchFileOrDirectory {
+      let device = try BlockDevice.numbers(ofName: "loop\(number)")
+      guard mknod(path, S_IFBLK | 0o660, device) == 0 || errno == EEXIST else {
+        throw .lastErrno(step: "make the missing node", object: path, remedy: "Make it: mknod \(path) b 7 \(number).")
+      }
+      return try Descriptor.open(path, O_RDWR)
+    }
+  }
+
+  /// Configures a device; false if somebody else was faster.
+  private static func configure(
+    _ node: borrowing Descriptor, _ number: Int, _ file: borrowing Descriptor, _ configuration: Configuration
+  ) throws(BlockError) -> Bool {
+    var config = loop_config()
+    config.fd = UInt32(file.raw)
+    config.block_size = UInt32(configuration.blockSize)
+    config.info.lo_flags = UInt32(LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO)
+    if configuration.isReadOnly { config.info.lo_flags |= UInt32(LO_FLAGS_READ_ONLY) }
+    withUnsafeMutableBytes(of: &config.info.lo_file_name) { name in
+      name.copyBytes(from: configuration.label.utf8.prefix(name.count - 1))
+    }
+    if clinux_ioctl_pointer(node.raw, UInt(LOOP_CONFIGURE), &config) == 0 { return true }
+    if errno == EBUSY { return false }
+    throw .lastErrno(step: "configure", object: "/dev/loop\(number)")
+  }
+
+  /// Another descriptor of the device, closed on exec; whoever has it keeps the device from going.
+  ///
+  /// - Throws: By errno.
+  public func duplicate() throws(BlockError) -> Descriptor {
+    try descriptor.duplicate()
+  }
+
+  /// Whether the kernel really reads the file without a cache of its own.
+  public var hasDirectIO: Bool {
+    BlockDevice.attribute("loop/dio", of: "loop\(number)") == "1"
+  }
+
+  /// Makes the kernel look for partitions, and shows them as `/dev/loopNpM`.
+  ///
+  /// - Throws: By errno.
+  public static func scanPartitions(of path: String) throws(BlockError) {
+    let node = try Descriptor.open(path, O_RDONLY)
+    var info = loop_info64()
+    guard clinux_ioctl_pointer(node.raw, UInt(LOOP_GET_STATUS64), &info) == 0 else {
+      throw .lastErrno(step: "get the status of", object: path)
+    }
+    info.lo_flags |= UInt32(LO_FLAGS_PARTSCAN)
+    guard clinux_ioctl_pointer(node.raw, UInt(LOOP_SET_STATUS64), &info) == 0 else {
+      throw .lastErrno(step: "scan the partitions of", object: path)
+    }
+  }
+
+  /// The number of the loop device whose backing file has a name, as sysfs shows it; `nil` if there is none.
+  ///
+  /// The name is one that only we give and never twice, so it stands for the object that the journal
+  /// speaks of and not for a prefix.
+  public static func number(backedBy name: String) -> Int? {
+    for device in BlockDevice.names(withPrefix: "loop") {
+      guard let file = BlockDevice.attribute("loop/backing_file", of: device) else { continue }
+      if file == "/\(name)" || file.hasSuffix("/\(name)") || file.hasSuffix("/\(name) (deleted)") {
+        return Int(device.dropFirst(4))
+      }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,102 @@
+import BlockCore
+import CLinux
+import Glibc
+import SystemPackage
+
+/// A mount as the calling process's mount namespace shows it.
+public struct Mount: Sendable, Hashable {
+  /// The device that is mounted.
+  public let device: DeviceNumbers
+  /// Where it is mounted.
+  public let mountPoint: String
+  /// The file system's type.
+  public let type: String
+  /// The options of the mount, as one text.
+  public let options: String
+
+  /// All mounts (`/proc/self/mountinfo`, proc_pid_mountinfo(5)), in order.
+  public static func all() -> [Mount] {
+    guard let text = SmallFile.text("/proc/self/mountinfo", limit: 64 << 20) else { return [] }
+    return text.split(separator: "\n").compactMap { Mount(line: $0) }
+  }
+
+  /// The mounts of a device, the one mounted last first.
+  public static func of(_ device: DeviceNumbers) -> [Mount] {
+    all().filter { $0.device == device }.reversed()
+  }
+
+  private init?(line: Substring) {
+    let fields = line.split(separator: " ")
+    guard fields.count >= 10, let device = DeviceNumbers(fields[2]),
+      let separator = fields.firstIndex(of: "-"), separator + 1 < fields.count
+    else { return nil }
+    self.device = device
+    mountPoint = Self.unescape(fields[4])
+    options = String(fields[5])
+    type = String(fields[separator + 1])
+  }
+
+  /// Undoes the escapes of mountinfo: `\040` for a space, and the like.
+  private static func unescape(_ field: Substring) -> String {
+    var bytes: [UInt8] = []
+    var rest = Array(field.utf8)[...]
+    while let byte = rest.first {
+      let digits = rest.dropFirst().prefix(3)
+      if byte == UInt8(ascii: "\\"), digits.count == 3,
+        let value = UInt8(String(decoding: digits, as: UTF8.self), radix: 8)
+      {
+        bytes.append(value)
+        rest = rest.dropFirst(4)
+      } else {
+        bytes.append(byte)
+        rest = rest.dropFirst()
+      }
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+}
+
+extension Mount {
+  /// Mounts a device.
+  ///
+  /// - Parameters:
+  ///   - device: The block device's path.
+  ///   - directory: Where.
+  ///   - type: The file system's type.
+  ///   - isReadOnly: Whether it is mounted read-only.
+  ///   - options: Options for the file system, comma-separated; empty for none.
+  /// - Throws: By errno, with what the file system usually means by it.
+  public static func mount(
+    _ device: String, at directory: String, type: String, isReadOnly: Bool, options: String = ""
+  ) throws(BlockError) {
+    let flags = isReadOnly ? UInt(clinux_MS_RDONLY) : 0
+    guard Glibc.mount(device, directory, type, flags, options.isEmpty ? nil : options) == 0 else {
+      let code = Errno(rawValue: errno)
+      throw BlockError(
+        errno: code, step: "mount", object: "\(device) (\(type)) at \(directory)", remedy: remedy(for: code, type))
+    }
+  }
+
+  private static func remedy(for code: Errno, _ type: String) -> String? {
+    switch code {
+    case .operationNotSupportedByDevice: "This kernel lacks the file system: modprobe \(type)."
+    case .invalidArgument:
+      "The disk may not hold a sound \(type): check it with fsck, or name another type with --fs."
+    case .noSuchFileOrDirectory: "Make the directory first."
+    case .readOnlyFileSystem, .permissionDenied: "The disk is read-only: mount it read-only."
+    case .notPermitted: "Run it as root."
+    default: nil
+    }
+  }
+
+  /// Unmounts what was mounted last at a directory.
+  ///
+  /// - Throws: By errno: `busy` while files there are open.
+  public static func unmount(_ directory: String) throws(BlockError) {
+    guard umount2(directory, Int32(UMOUNT_NOFOLLOW)) == 0 else {
+      throw .lastErrno(
+        step: "unmount", object: directory,
+        remedy: errno == EBUSY ? "End what uses it: fuser -vm \(directory)." : nil)
+    }
+  }
+}

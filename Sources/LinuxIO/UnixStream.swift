@@ -1,0 +1,34 @@
+import CLinux
+import Glibc
+
+/// Stream sockets in the file system.
+public enum UnixStream {
+  /// Whether somebody listens at a path.
+  public static func isListening(at path: String) -> Bool {
+    let raw = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | clinux_SOCK_CLOEXEC, 0)
+    guard raw >= 0 else { return false }
+    let descriptor = Descriptor(owning: raw)
+    return SocketAddress.withAddress(path) { connect(descriptor.raw, $0, $1) } == 0
+  }
+}
+
+/// Addresses of sockets in the file system.
+enum SocketAddress {
+  /// Bytes that a path may have.
+  static let pathLimit = MemoryLayout.size(ofValue: sockaddr_un().sun_path) - 1
+
+  /// Runs a body with the address of a path; -1 if the path is too long for one.
+  static func withAddress(
+    _ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32
+  ) -> Int32 {
+    var address = sockaddr_un()
+    guard path.utf8.count <= pathLimit else { return -1 }
+    address.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+    return withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
+        body(generic, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
+    }
+  }
+}

@@ -1,0 +1,41 @@
+import ArgumentParser
+import Attachments
+import BlockCore
+import Glibc
+
+/// The command.
+@main
+struct Ashlar: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "ashlar", abstract: "Turns images into Linux block devices.", version: Release.version,
+    subcommands: [
+      AttachCommand.self, DetachCommand.self, ListCommand.self, InspectCommand.self, MountCommand.self,
+      UnmountCommand.self, ImageCommand.self, DoctorCommand.self, DaemonCommand.self,
+    ])
+
+  /// Exit status 0 for success, 1 for a failure, 2 for a wrong call.
+  static func main() async {
+    signal(SIGPIPE, SIG_IGN)
+    do {
+      var command = try parseAsRoot()
+      if var command = command as? any AsyncParsableCommand {
+        try await command.run()
+      } else {
+        try command.run()
+      }
+    } catch let error as BlockError {
+      Output.fail(error, isJSON: CommandLine.arguments.contains("--json"))
+    } catch let code as ExitCode {
+      Glibc.exit(code.rawValue)
+    } catch {
+      // Help and version come as errors, too.
+      let text = fullMessage(for: error)
+      if exitCode(for: error).isSuccess {
+        Output.line(text)
+        Glibc.exit(0)
+      }
+      Output.note(text)
+      Glibc.exit(2)
+    }
+  }
+}

@@ -1,0 +1,165 @@
+import ArgumentParser
+import Attachments
+import BlockCore
+import ControlClient
+import FoundationEssentials
+import Images
+import LinuxIO
+
+/// `ashlar attach`.
+struct AttachCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "attach", abstract: "Make a block device of an image, and print its path.")
+
+  @OptionGroup var instance: InstanceOptions
+
+  @Option(help: "What to call it: 1 to 64 bytes without slashes, spaces and control characters.")
+  var id: String
+
+  @Option(help: ArgumentHelp("The overlaybd image's configuration.", valueName: "config.v1.json"))
+  var config: String?
+
+  @Argument(help: "The image: PATH, overlaybd:PATH or raw:PATH.")
+  var image: String?
+
+  @Option(help: "How the device is made: \(TransportChoice.allCases.map(\.rawValue).joined(separator: ", ")).")
+  var transport = TransportChoice.auto.rawValue
+
+  @Flag(help: "Refuse writes.")
+  var readOnly = false
+
+  @Flag(help: "Print everything about the device as JSON.")
+  var json = false
+
+  @Flag(name: .shortAndLong, help: "Say more on standard error.")
+  var verbose = false
+
+  func validate() throws {
+    if (config == nil) == (image == nil) { throw ValidationError("Name one image: --config FILE, or IMAGE.") }
+  }
+
+  func run() async throws {
+    // Checked here too, so that a wrong ID does not start a daemon.
+    let id = try AttachmentID(id)
+    let directory = FileManager.default.currentDirectoryPath
+    let reference: ImageReference
+    if let config {
+      reference = ImageReference(.overlaybd, config, relativeTo: directory)
+    } else {
+      reference = try ImageReference(image ?? "", relativeTo: directory)
+    }
+    // Likewise a missing driver or file: the daemon would say the same.
+    try HostSupport.requireFUSE()
+    _ = try await reference.identity(in: HostServices.linux.files)
+    let request = AttachRequest(
+      id: id.text, image: "\(reference)", transport: transport, readOnly: readOnly)
+    let info: AttachmentInfo = try await instance.withManager { client async throws(BlockError) in
+      try await client.call(.post, "/v1/attachments", body: request)
+    }
+    for notice in info.notices { Output.note("ashlar: note: \(notice)") }
+    if verbose {
+      Output.note(
+        "ashlar: \(info.id) is \(info.device ?? "?"), \(Output.size(info.size)), served by process "
+          + "\(info.server?.pid ?? 0), also as \(info.link ?? "?")")
+    }
+    if json { try Output.json(info) } else { Output.line(info.device ?? "") }
+  }
+}
+
+/// `ashlar detach`.
+struct DetachCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "detach", abstract: "Take a block device apart.")
+
+  @OptionGroup var instance: InstanceOptions
+
+  @Option(help: "What it is called.")
+  var id: String
+
+  @Flag(help: "Go ahead although somebody uses the device; it goes when the last of them is done.")
+  var force = false
+
+  @Flag(help: "Print what came of it as JSON.")
+  var json = false
+
+  @Flag(name: .shortAndLong, help: "Say more on standard error.")
+  var verbose = false
+
+  func run() async throws {
+    let id = try AttachmentID(id)
+    let reply: DetachReply = try await instance.withManager { client async throws(BlockError) in
+      try await client.call(.delete, "/v1/attachments/\(id.escapedInURL)\(force ? "?force=true" : "")")
+    }
+    if !reply.gone { Output.note("ashlar: \(id) is still in use and goes when its last user is done") }
+    if verbose && reply.gone { Output.note("ashlar: \(id) is gone") }
+    if json { try Output.json(reply) }
+  }
+}
+
+/// `ashlar ls`.
+struct ListCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "ls", abstract: "List what is attached.")
+
+  @OptionGroup var instance: InstanceOptions
+
+  @Flag(help: "Print an array of JSON objects.")
+  var json = false
+
+  func run() async throws {
+    let infos: [AttachmentInfo] = try await instance.withManager { client async throws(BlockError) in
+      try await client.call(.get, "/v1/attachments")
+    }
+    if json { return try Output.json(infos) }
+    let rows = infos.map { info in
+      [
+        info.id.text, info.device ?? "-", info.state.rawValue, Output.size(info.size), info.readOnly ? "ro" : "rw",
+        info.transport, info.mounts.isEmpty ? "-" : info.mounts.map(\.directory).joined(separator: ","), info.image,
+      ]
+    }
+    Output.table(["ID", "DEVICE", "STATE", "SIZE", "MODE", "TRANSPORT", "MOUNTED", "IMAGE"], rows)
+    for info in infos { if let problem = info.problem { Output.note("ashlar: \(info.id): \(problem)") } }
+  }
+}
+
+/// `ashlar inspect`.
+struct InspectCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "inspect", abstract: "Tell everything about one attachment.")
+
+  @OptionGroup var instance: InstanceOptions
+
+  @Argument(help: "What it is called.")
+  var id: String
+
+  @Flag(help: "Print one JSON object.")
+  var json = false
+
+  func run() async throws {
+    let id = try AttachmentID(id)
+    let info: AttachmentInfo = try await instance.withManager { client async throws(BlockError) in
+      try await client.call(.get, "/v1/attachments/\(id.escapedInURL)")
+    }
+    if json { return try Output.json(info) }
+    var lines: [(String, String)] = [
+      ("id", info.id.text), ("state", info.state.rawValue), ("device", info.device ?? "-"),
+      ("link", info.link ?? "-"), ("size", "\(Output.size(info.size)) (\(info.size) bytes)"),
+      ("mode", info.readOnly ? "read-only" : "read-write"), ("image", info.image),
+      ("format", "\(info.format ?? "-"), \(info.layers) layers"), ("transport", info.transport),
+      ("server", info.server.map { "process \($0.pid)" } ?? "-"),
+    ]
+    for mount in info.mounts { lines.append(("mounted", "\(mount.directory) (\(mount.type))")) }
+    if let requests = info.requests {
+      lines += [
+        ("reads", "\(requests.reads) (\(Output.size(requests.readBytes)))"),
+        ("writes", "\(requests.writes) (\(Output.size(requests.writtenBytes)))"),
+        ("flushes", "\(requests.flushes)"), ("discards", "\(requests.discards)"),
+        ("waited", "\(requests.waited) of them had to wait for a disk"), ("failed", "\(requests.failed)"),
+      ]
+    }
+    if let problem = info.problem { lines.append(("problem", problem)) }
+    for notice in info.notices { lines.append(("note", notice)) }
+    let width = lines.map(\.0.count).max() ?? 0
+    for (key, value) in lines {
+      Output.line(key + String(repeating: " ", count: width - key.count + 2) + value)
+    }
+  }
+}

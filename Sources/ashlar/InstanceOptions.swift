@@ -1,0 +1,128 @@
+import ArgumentParser
+import Attachments
+import BlockCore
+import ControlClient
+import FoundationEssentials
+import Glibc
+import LinuxIO
+
+/// Which instance of the engine a command speaks to.
+struct InstanceOptions: ParsableArguments {
+  @Option(help: "Where the journal is kept (ASHLAR_ROOT; /var/lib/ashlar).")
+  var root: String?
+
+  @Option(name: .customLong("run"), help: "Where sockets and links are kept (ASHLAR_RUN; /run/ashlar).")
+  var runDirectory: String?
+
+  /// Its directories.
+  var directories: EngineDirectories {
+    EngineDirectories(
+      root: root, run: runDirectory, environment: ProcessInfo.processInfo.environment,
+      workingDirectory: FileManager.default.currentDirectoryPath)
+  }
+
+  /// Runs a body with a client of the instance's manager, which is started if none runs.
+  ///
+  /// If the manager goes away meanwhile, everything is tried once more with the next one: what is asked of
+  /// a manager may be asked again.
+  func withManager<Reply>(
+    _ body: (APIClient) async throws(BlockError) -> Reply
+  ) async throws(BlockError) -> Reply {
+    let daemon = Daemon(directories)
+    do throws(BlockError) {
+      return try await body(try await daemon.client())
+    } catch where error.kind == .disconnected && !daemon.isRunning {
+      return try await body(try await daemon.client())
+    }
+  }
+}
+
+/// The manager as a process: whether it runs, and how it is started.
+struct Daemon: Sendable {
+  /// How long a manager that a command has started stays with nothing attached.
+  private static let idleSeconds = 10
+  /// How long a manager may take until it answers.
+  private static let startDeadline = Duration.seconds(20)
+
+  private let directories: EngineDirectories
+  private let clock = LinuxClock()
+
+  init(_ directories: EngineDirectories) {
+    self.directories = directories
+  }
+
+  /// Whether a manager listens.
+  var isRunning: Bool { UnixStream.isListening(at: directories.apiSocket) }
+
+  /// A client of the manager that runs, or of one that is started for it.
+  func client() async throws(BlockError) -> APIClient {
+    if !isRunning { try await start(idleExit: Self.idleSeconds) }
+    return APIClient(socket: directories.apiSocket)
+  }
+
+  /// Starts a manager and waits until it answers.
+  ///
+  /// - Parameter idleExit: After how many seconds with nothing attached it ends; 0 for never.
+  func start(idleExit: Int) async throws(BlockError) {
+    try directories.make()
+    let log = try Descriptor.open(
+      directories.log, O_WRONLY | O_CREAT | O_APPEND, mode: 0o600, step: "open the log")
+    let null = try Descriptor.open("/dev/null", O_RDONLY)
+    let pid = try ChildProcess.start(
+      .init(
+        program: try program,
+        arguments: [
+          "manage", "--root", directories.root, "--run", directories.run, "--idle-exit", "\(idleExit)",
+        ],
+        descriptors: [0: null.raw, 1: log.raw, 2: log.raw]))
+    try await waitUntilRunning(pid)
+  }
+
+  private func waitUntilRunning(_ pid: Int32) async throws(BlockError) {
+    let end = clock.now + Self.startDeadline
+    while !isRunning {
+      // One that finds another at work ends; then the other is waited for.
+      let isGone = waitpid(pid, nil, WNOHANG) != 0
+      if isGone && ProcessIdentity(pid: pid) == nil && !isLocked && !isRunning { throw failure("it ended at once") }
+      guard clock.now < end else { throw failure("it did not answer within \(Self.startDeadline)") }
+      do {
+        try await clock.sleep(for: .milliseconds(5))
+      } catch {
+        throw BlockError(.cancelled, step: "start", object: "the manager", cause: "the command was called off")
+      }
+    }
+  }
+
+  /// Whether somebody holds the instance's lock.
+  private var isLocked: Bool {
+    do throws(BlockError) {
+      return try FileLock.take(directories.lock) == nil
+    } catch {
+      return false
+    }
+  }
+
+  private func failure(_ cause: String) -> BlockError {
+    let lines = SmallFile.text(directories.log)?.split(separator: "\n") ?? []
+    let said = lines.last.map { "; its log ends with: \($0)" } ?? ""
+    return BlockError(
+      .unavailable, step: "start", object: "the manager", cause: "\(cause)\(said)",
+      remedy: "Look into \(directories.log).")
+  }
+
+  /// The daemon's program: beside the command, or in the search path.
+  private var program: String {
+    get throws(BlockError) {
+      let own = try LinuxFileSystem().resolve("/proc/self/exe")
+      let beside = (own.lastIndex(of: "/").map { own[...$0] } ?? "") + "ashlard"
+      if access(String(beside), X_OK) == 0 { return String(beside) }
+      let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/local/bin:/usr/bin"
+      for directory in path.split(separator: ":") where access("\(directory)/ashlard", X_OK) == 0 {
+        return "\(directory)/ashlard"
+      }
+      throw BlockError(
+        .notFound, step: "start", object: "the manager",
+        cause: "the program ashlard is neither beside \(own) nor in PATH", remedy: "Install it: make install.")
+    }
+  }
+}

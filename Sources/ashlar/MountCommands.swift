@@ -1,0 +1,139 @@
+import ArgumentParser
+import Attachments
+import BlockCore
+import CBlkid
+import CLinux
+import ControlClient
+import FoundationEssentials
+import Glibc
+import LinuxIO
+import SystemPackage
+
+/// `ashlar mount`.
+struct MountCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "mount", abstract: "Mount an attached device.")
+
+  @OptionGroup var instance: InstanceOptions
+
+  @Argument(help: "What is attached.")
+  var id: String
+
+  @Argument(help: "The directory to mount it at.")
+  var directory: String
+
+  @Option(help: "Which partition of it; the whole device without.")
+  var partition: Int?
+
+  @Option(name: .customLong("fs"), help: "The file system's type; found out without.")
+  var type: String?
+
+  @Option(name: .shortAndLong, help: "Options for the file system, comma-separated.")
+  var options = ""
+
+  @Flag(help: "Mount it read-only.")
+  var readOnly = false
+
+  func validate() throws {
+    if let partition, !(1...128).contains(partition) { throw ValidationError("A partition has a number from 1 to 128.") }
+  }
+
+  func run() async throws {
+    let id = try AttachmentID(id)
+    let info: AttachmentInfo = try await instance.withManager { client async throws(BlockError) in
+      try await client.call(.get, "/v1/attachments/\(id.escapedInURL)")
+    }
+    guard info.state == .attached, let disk = info.device else {
+      throw BlockError(
+        .unavailable, step: "mount", object: id.text, cause: "it is \(info.state.rawValue)",
+        remedy: "Attach it first, or detach it and attach it again.")
+    }
+    let device = if let partition { try await Partition.node(number: partition, of: disk) } else { disk }
+    let type = try type ?? FileSystemProbe.type(of: device)
+    let path = try LinuxFileSystem().resolve(directory)
+    try Mount.mount(device, at: path, type: type, isReadOnly: readOnly || info.readOnly, options: options)
+  }
+}
+
+/// `ashlar umount`.
+struct UnmountCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "umount", abstract: "Unmount a directory, or everything that an attached device is mounted at.")
+
+  @OptionGroup var instance: InstanceOptions
+
+  @Argument(help: "The directory, or what is attached.")
+  var target: String
+
+  func run() async throws {
+    var status = stat()
+    // What names a directory is one; an ID holds no slash, so ./ID always means the directory.
+    if target.contains("/") || (stat(target, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR) {
+      return try Mount.unmount(try LinuxFileSystem().resolve(target))
+    }
+    let id = try AttachmentID(target)
+    let info: AttachmentInfo = try await instance.withManager { client async throws(BlockError) in
+      try await client.call(.get, "/v1/attachments/\(id.escapedInURL)")
+    }
+    guard let device = info.device else { return }
+    for mount in try Partition.mounts(of: device) { try Mount.unmount(mount.mountPoint) }
+  }
+}
+
+/// The partitions of a disk.
+enum Partition {
+  private static let deadline = Duration.seconds(5)
+
+  /// The node of a partition, for which the kernel looks only now.
+  static func node(number: Int, of disk: String) async throws(BlockError) -> String {
+    let path = "\(disk)p\(number)"
+    let name = String(path.dropFirst("/dev/".count))
+    if access("/sys/class/block/\(name)", F_OK) != 0 { try LoopDevice.scanPartitions(of: disk) }
+    let clock = LinuxClock()
+    let end = clock.now + deadline
+    while access(path, F_OK) != 0 {
+      guard access("/sys/class/block/\(name)", F_OK) == 0, clock.now < end else {
+        throw BlockError(
+          .notFound, step: "find", object: path, cause: "the kernel sees no partition \(number) on \(disk)",
+          remedy: "See what is there: fdisk -l \(disk).")
+      }
+      do {
+        try await clock.sleep(for: .milliseconds(10))
+      } catch {
+        throw BlockError(.cancelled, step: "find", object: path, cause: "the command was called off")
+      }
+    }
+    return path
+  }
+
+  /// Where a disk and its partitions are mounted, in the order in which they can be unmounted.
+  static func mounts(of disk: String) throws(BlockError) -> [Mount] {
+    var numbers: Set<DeviceNumbers> = [try BlockDevice.numbers(ofNode: disk)]
+    let name = String(disk.dropFirst("/dev/".count))
+    for partition in SmallFile.entries("/sys/block/\(name)") where partition.hasPrefix("\(name)p") {
+      if let text = SmallFile.text("/sys/class/block/\(partition)/dev"), let pair = DeviceNumbers(text) {
+        numbers.insert(pair)
+      }
+    }
+    return Mount.all().reversed().filter { numbers.contains($0.device) }
+  }
+}
+
+/// Finding out which file system a device holds, by libblkid.
+enum FileSystemProbe {
+  /// The file system's type, as mount(2) wants it.
+  static func type(of device: String) throws(BlockError) -> String {
+    guard let probe = blkid_new_probe_from_filename(device) else {
+      throw BlockError(errno: Errno(rawValue: errno), step: "open", object: device)
+    }
+    defer { blkid_free_probe(probe) }
+    var value: UnsafePointer<CChar>?
+    guard blkid_do_safeprobe(probe) == 0, blkid_probe_lookup_value(probe, "TYPE", &value, nil) == 0, let value else {
+      throw BlockError(
+        .unsupported, step: "recognise the file system on", object: device,
+        cause: "libblkid finds none, or more than one",
+        remedy: "Name it with --fs; if the disk has partitions, name one with --partition.")
+    }
+    return String(cString: value)
+  }
+}

@@ -1,0 +1,83 @@
+import Attachments
+import BlockCore
+import FoundationEssentials
+import Glibc
+
+/// Writing to the standard streams: results to one, everything else to the other.
+enum Output {
+  /// A line of the result.
+  static func line(_ text: String) {
+    write(text + "\n", to: STDOUT_FILENO)
+  }
+
+  /// A line for a human beside the result.
+  static func note(_ text: String) {
+    write(text + "\n", to: STDERR_FILENO)
+  }
+
+  /// A result for a machine.
+  static func json(_ value: some Encodable) throws(BlockError) {
+    line(try encoded(value))
+  }
+
+  private static func encoded(_ value: some Encodable) throws(BlockError) -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    do {
+      return String(decoding: try encoder.encode(value), as: UTF8.self)
+    } catch {
+      throw BlockError(.ioError, step: "encode", object: "the answer", cause: "\(error)")
+    }
+  }
+
+  /// Says what went wrong and ends the process with status 1.
+  static func fail(_ error: BlockError, isJSON: Bool) -> Never {
+    note("ashlar: \(error)")
+    if isJSON {
+      do {
+        line(try encoded(ErrorReply(error)))
+      } catch {
+        note("ashlar: \(error)")
+      }
+    }
+    exit(1)
+  }
+
+  private static func write(_ text: String, to descriptor: Int32) {
+    var rest = Array(text.utf8)[...]
+    while !rest.isEmpty {
+      let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+      if count < 0 && errno == EINTR { continue }
+      // Nobody reads any more, and there is nobody else to tell.
+      guard count > 0 else { exit(1) }
+      rest = rest.dropFirst(count)
+    }
+  }
+
+  /// Columns under their headings.
+  static func table(_ headings: [String], _ rows: [[String]]) {
+    let widths = headings.indices.map { column in
+      ([headings] + rows).map { $0[column].count }.max() ?? 0
+    }
+    for row in [headings] + rows {
+      let cells = zip(row, widths).map { cell, width in
+        cell + String(repeating: " ", count: width - cell.count)
+      }
+      let text = cells.joined(separator: "  ")
+      line(String(text.reversed().drop { $0 == " " }.reversed()))
+    }
+  }
+
+  /// A size as a human reads it, in powers of 1024.
+  static func size(_ byteCount: UInt64) -> String {
+    let units = ["B", "K", "M", "G", "T", "P"]
+    var value = Double(byteCount)
+    var unit = 0
+    while value >= 1024 && unit < units.count - 1 {
+      value /= 1024
+      unit += 1
+    }
+    if value == value.rounded() { return "\(Int(value))\(units[unit])" }
+    return "\((value * 10).rounded() / 10)\(units[unit])"
+  }
+}

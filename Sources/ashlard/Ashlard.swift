@@ -1,0 +1,43 @@
+import ArgumentParser
+import Attachments
+import BlockCore
+import DataServer
+import Glibc
+import Logging
+
+/// The daemon: the manager, or, as `ashlard serve`, the server of one device.
+@main
+struct Ashlard: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "ashlard", abstract: "Keeps Ashlar's block devices.", version: Release.version,
+    subcommands: [ManageCommand.self, ServeCommand.self], defaultSubcommand: ManageCommand.self)
+
+  /// A log on standard error.
+  static func logger(_ label: String, isVerbose: Bool) -> Logger {
+    var logger = Logger(label: label, factory: { StreamLogHandler.standardError(label: $0) })
+    logger.logLevel = isVerbose ? .debug : .info
+    return logger
+  }
+
+  /// Ends the process with an error that has been reported.
+  static func fail(_ error: BlockError, _ log: Logger) -> ExitCode {
+    log.error("\(error)")
+    return ExitCode.failure
+  }
+}
+
+/// Serves one device; started by the manager.
+struct ServeCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "serve", abstract: "Serve one device (started by the manager).", shouldDisplay: false)
+
+  @Option(help: "The descriptor of the socket that the manager speaks over.")
+  var listener: Int32
+
+  func run() async throws {
+    let status = await DataServer.run(
+      listener: listener, log: Ashlard.logger("ashlard serve \(getpid())", isVerbose: false))
+    // Straight out: what the queues' threads still hold goes with the process.
+    _exit(status)
+  }
+}

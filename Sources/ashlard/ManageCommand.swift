@@ -1,0 +1,88 @@
+import ArgumentParser
+import Attachments
+import BlockCore
+import ControlAPI
+import Engine
+import FoundationEssentials
+import Glibc
+import LinuxIO
+import Logging
+import ServiceLifecycle
+import UnixSignals
+
+/// Runs the manager.
+struct ManageCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "manage", abstract: "Run the manager (the default).")
+
+  @Option(help: "Where the journal is kept (ASHLAR_ROOT; /var/lib/ashlar).")
+  var root: String?
+
+  @Option(name: .customLong("run"), help: "Where sockets and links are kept (ASHLAR_RUN; /run/ashlar).")
+  var runDirectory: String?
+
+  @Option(help: "End after so many seconds with nothing attached; 0 for never.")
+  var idleExit = 0
+
+  @Flag(name: .shortAndLong, help: "Log more.")
+  var verbose = false
+
+  func run() async throws {
+    let log = Ashlard.logger("ashlard", isVerbose: verbose)
+    // What is made here is for the owner alone; data servers set their own.
+    umask(0o077)
+    signal(SIGPIPE, SIG_IGN)
+    let directories = EngineDirectories(
+      root: root, run: runDirectory, environment: ProcessInfo.processInfo.environment,
+      workingDirectory: FileManager.default.currentDirectoryPath)
+    let manager: Manager
+    do throws(BlockError) {
+      manager = try await Manager.start(
+        .init(directories: directories, program: try LinuxFileSystem().resolve("/proc/self/exe")), .linux, log: log)
+    } catch {
+      throw Ashlard.fail(error, log)
+    }
+    log.notice("manager \(Release.version) of \(directories.run) runs as process \(getpid())")
+
+    let stop = StopSignal()
+    let api = APIServer(
+      manager, .linux,
+      status: { count in
+        ManagerStatus(
+          version: Release.version, pid: getpid(), attachments: count, root: directories.root, run: directories.run)
+      },
+      onShutdown: { stop.raise() })
+    var quiet = Logger(label: "ashlard api", factory: { StreamLogHandler.standardError(label: $0) })
+    quiet.logLevel = .warning
+    let group = ServiceGroup(
+      configuration: .init(
+        services: [
+          .init(service: api.service(socket: directories.apiSocket, log: quiet)),
+          .init(
+            service: Watch(manager: manager, stop: stop, idleExit: idleExit),
+            successTerminationBehavior: .gracefullyShutdownGroup),
+        ],
+        gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
+    try await group.run()
+    unlink(directories.apiSocket)
+    log.notice("manager ends; devices stay")
+    // Straight out: the data servers go on without us, and nothing of ours needs to be put in order.
+    _exit(0)
+  }
+}
+
+/// Ends the manager when it is asked to, or when it has had nothing to do for long enough.
+private struct Watch: Service {
+  let manager: Manager
+  let stop: StopSignal
+  let idleExit: Int
+
+  func run() async throws {
+    try await cancelWhenGracefulShutdown {
+      while !stop.isRaised {
+        if idleExit > 0, let idle = await manager.idleTime, idle >= .seconds(idleExit) { return }
+        try await Task.sleep(for: .milliseconds(100))
+      }
+    }
+  }
+}
