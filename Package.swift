@@ -91,7 +91,10 @@ let package = Package(
       dependencies: [
         "CLinux", "CBlkid", "BlockCore", "LinuxIO", "Images", "Attachments", "ControlClient", argumentParser, system_,
       ], swiftSettings: strict),
-    .executableTarget(name: "scratch", dependencies: ["BlockCore", "LinuxIO", "TransportFUSE", "Images"], swiftSettings: strict),
+    .executableTarget(
+      name: "ashlar-bench",
+      dependencies: ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit", argumentParser],
+      swiftSettings: strict),
     room("TestKit", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "CLZ4", "CZstd", "CISAL"]),
     room("Images", ["BlockCore", "OverlayBD", "DiskFormats", system_]),
 
@@ -99,3 +102,19 @@ let package = Package(
   ],
   swiftLanguageModes: [.v6]
 )
+
+// The fuzz targets have no main function of their own (libFuzzer brings it), so they are part of the package
+// only for scripts/fuzz.
+if Context.environment["ASHLAR_FUZZ"] != nil {
+  package.targets.append(
+    .target(
+      name: "FuzzKit", dependencies: ["BlockCore", "BlockSim", "CISAL"], path: "Fuzz/FuzzKit",
+      swiftSettings: strict))
+  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config"] {
+    package.targets.append(
+      .executableTarget(
+        name: "Fuzz\(parser)",
+        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images"], path: "Fuzz/Fuzz\(parser)",
+        swiftSettings: strict))
+  }
+}

@@ -39,7 +39,7 @@ public enum Limits {
   /// Blocks in a ZFile: 1 TiB of 4 KiB blocks; its table takes as many bytes as the index in the file.
   public static let blocksInZFile: UInt64 = 256 << 20
   /// Compressed bytes fetched in one step.
-  public static let zfileBatchBytes = 256 << 10
+  public static let zfileBatchBytes = 64 << 10
 
   // Tar envelope
 

@@ -22,14 +22,14 @@ public final class SimulatedFile: BlockFile {
   static let page = 4096
 
   let state: Mutex<State>
-  private let disk: SimulatedDisk
+  private let conditions: DiskConditions
   public let name: String
   public let identity: FileIdentity
   public let isWritable: Bool
   public let byteCount: UInt64
 
-  init(_ disk: SimulatedDisk, name: String, content: [UInt8], inode: UInt64, isWritable: Bool = true) {
-    self.disk = disk
+  init(_ conditions: DiskConditions, name: String, content: [UInt8], inode: UInt64, isWritable: Bool = true) {
+    self.conditions = conditions
     self.name = name
     self.isWritable = isWritable
     identity = FileIdentity(device: 0, inode: inode)
@@ -47,7 +47,7 @@ public final class SimulatedFile: BlockFile {
     at offset: UInt64, into destination: inout MutableRawSpan, using workspace: Workspace
   ) throws(BlockError) -> ServeOutcome {
     try checkRange(at: offset, byteCount: destination.byteCount)
-    if disk.makesWait() { return .mustWait }
+    if conditions.makesWait() { return .mustWait }
     try fill(at: offset, &destination)
     return .done
   }
@@ -61,7 +61,7 @@ public final class SimulatedFile: BlockFile {
   }
 
   private func fill(at offset: UInt64, _ destination: inout MutableRawSpan) throws(BlockError) {
-    try disk.operate("read", on: name)
+    try conditions.operate("read", on: name)
     let start = Int(offset)
     let content = state.withLock { $0.content }
     destination.withUnsafeMutableBytes { bytes in
@@ -72,7 +72,7 @@ public final class SimulatedFile: BlockFile {
   }
 
   public func writeNow(at offset: UInt64, from data: RawSpan) throws(BlockError) -> ServeOutcome {
-    if disk.makesWait() { return .mustWait }
+    if conditions.makesWait() { return .mustWait }
     try store(at: offset, data)
     return .done
   }
@@ -91,7 +91,7 @@ public final class SimulatedFile: BlockFile {
   private func change(
     _ range: Range<Int>, allocates: Bool = true, _ body: (inout [UInt8], Range<Int>) -> Void
   ) throws(BlockError) {
-    try disk.operate("write", on: name)
+    try conditions.operate("write", on: name)
     guard isWritable else {
       throw BlockError(.readOnly, step: "write", object: name, cause: "it is open for reading only")
     }
@@ -112,7 +112,7 @@ public final class SimulatedFile: BlockFile {
   }
 
   private func harden(_ sectors: ClosedRange<Int>) throws(BlockError) {
-    try disk.operate("flush", on: name)
+    try conditions.operate("flush", on: name)
     state.withLock { state in
       for number in sectors { Self.settle(number, &state) }
     }
@@ -128,7 +128,7 @@ public final class SimulatedFile: BlockFile {
     let failure = BlockError(.ioError, step: "flush", object: name, cause: "an earlier flush failed")
     if state.withLock({ $0.hasFailedToSynchronize }) { throw failure }
     do {
-      try disk.operate("flush", on: name)
+      try conditions.operate("flush", on: name)
     } catch {
       state.withLock { $0.hasFailedToSynchronize = true }
       throw error

@@ -17,6 +17,27 @@ public enum BlockCodec: UInt8, Sendable {
     }
   }
 
+  /// Whether the beginning of a block can be had without the rest of it.
+  var decompressesBeginnings: Bool { self == .lz4 }
+
+  /// Decompresses the beginning of a block.
+  ///
+  /// - Parameters:
+  ///   - source: All of the compressed bytes.
+  ///   - target: Where the content goes; of the length that is wanted.
+  /// - Returns: Whether the bytes were well formed so far and gave that length.
+  /// - Precondition: ``decompressesBeginnings``.
+  @inline(__always)
+  func decompressBeginning(
+    _ source: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
+  ) -> Bool {
+    let count = LZ4_decompress_safe_partial(
+      source.baseAddress?.assumingMemoryBound(to: CChar.self),
+      target.baseAddress?.assumingMemoryBound(to: CChar.self), CInt(source.count), CInt(target.count),
+      CInt(target.count))
+    return Int(count) == target.count
+  }
+
   /// Decompresses a block.
   ///
   /// - Parameters:

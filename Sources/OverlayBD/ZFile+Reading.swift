@@ -8,6 +8,8 @@ final class ZFileState: WorkspaceComponent {
   let context: OpaquePointer
   /// Which block ``decoded`` holds: the file's serial number and the block's; serial 0 for none.
   var decodedBlock: (serial: UInt64, block: UInt64) = (0, 0)
+  /// Where the last read ended: the file's serial number and the position.
+  var lastEnd: (serial: UInt64, offset: UInt64) = (0, 0)
 
   required init() {
     guard let context = ZSTD_createDCtx() else { fatalError("no memory for a zstd context") }
@@ -53,6 +55,8 @@ extension ZFile {
     let count = destination.byteCount
     try checkRange(at: offset, byteCount: count)
     let state = workspace.component(ZFileState.self)
+    let isSequential = state.lastEnd == (serial, offset)
+    state.lastEnd = (serial, offset &+ UInt64(count))
     var filled = copyDecoded(offset, &destination, state)
     while filled < count {
       let batch = batch(from: offset &+ UInt64(filled), upTo: offset &+ UInt64(count), state)
@@ -60,7 +64,7 @@ extension ZFile {
       if try source.readNow(at: batch.position, into: &room, using: workspace) == .mustWait {
         return .mustWait
       }
-      filled = try decode(batch, offset, filled, &destination, state)
+      filled = try decode(batch, offset, filled, &destination, state, isSequential: isSequential)
     }
     return .done
   }
@@ -71,12 +75,14 @@ extension ZFile {
     let count = destination.byteCount
     try checkRange(at: offset, byteCount: count)
     let state = workspace.component(ZFileState.self)
+    let isSequential = state.lastEnd == (serial, offset)
+    state.lastEnd = (serial, offset &+ UInt64(count))
     var filled = copyDecoded(offset, &destination, state)
     while filled < count {
       let batch = batch(from: offset &+ UInt64(filled), upTo: offset &+ UInt64(count), state)
       var room = UnsafeMutableRawBufferPointer(rebasing: state.fetched[..<batch.byteCount]).mutableBytes
       try await source.readAnyhow(at: batch.position, into: &room, using: workspace)
-      filled = try decode(batch, offset, filled, &destination, state)
+      filled = try decode(batch, offset, filled, &destination, state, isSequential: isSequential)
     }
   }
 
@@ -128,7 +134,7 @@ extension ZFile {
   /// Decodes the blocks of a batch into the destination; returns how much of that is filled then.
   private func decode(
     _ batch: Batch, _ offset: UInt64, _ filledBefore: Int, _ destination: inout MutableRawSpan,
-    _ state: ZFileState
+    _ state: ZFileState, isSequential: Bool
   ) throws(BlockError) -> Int {
     let count = destination.byteCount
     var filled = filledBefore
@@ -140,15 +146,17 @@ extension ZFile {
       let skipped = Int(offset &+ UInt64(filled) &- block &<< blockShift)
       let wanted = min(content &- skipped, count &- filled)
       let isGood = destination.withUnsafeMutableBytes { bytes in
-        if wanted == content {
-          return decode(stored, into: UnsafeMutableRawBufferPointer(rebasing: bytes[filled..<filled &+ wanted]), state)
+        let target = UnsafeMutableRawBufferPointer(rebasing: bytes[filled..<filled &+ wanted])
+        if wanted == content { return decode(stored, .whole, into: target, state) }
+        // The rest of the block is worth decoding only for a reader that comes for it next.
+        if skipped == 0 && !isSequential && codec.decompressesBeginnings {
+          return decode(stored, .beginning, into: target, state)
         }
         state.decodedBlock = (0, 0)
         let whole = UnsafeMutableRawBufferPointer(rebasing: state.decoded[0..<content])
-        guard decode(stored, into: whole, state) else { return false }
+        guard decode(stored, .whole, into: whole, state) else { return false }
         state.decodedBlock = (serial, block)
-        UnsafeMutableRawBufferPointer(rebasing: bytes[filled..<filled &+ wanted])
-          .copyMemory(from: UnsafeRawBufferPointer(rebasing: whole[skipped..<skipped &+ wanted]))
+        target.copyMemory(from: UnsafeRawBufferPointer(rebasing: whole[skipped..<skipped &+ wanted]))
         return true
       }
       guard isGood else { throw damage(in: block, stored) }
@@ -157,17 +165,29 @@ extension ZFile {
     return filled
   }
 
-  /// Checks and decompresses a block; whether that went well.
+  /// How much of a block is wanted.
+  private enum Part {
+    case whole
+    case beginning
+  }
+
+  /// Checks all of a block and decompresses a part of it; whether that went well.
   @inline(__always)
   private func decode(
-    _ stored: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer, _ state: ZFileState
+    _ stored: UnsafeRawBufferPointer, _ part: Part, into target: UnsafeMutableRawBufferPointer,
+    _ state: ZFileState
   ) -> Bool {
-    guard hasBlockChecksums else { return codec.decompress(stored, into: target, state.context) }
-    let compressed = UnsafeRawBufferPointer(rebasing: stored[0..<stored.count &- 4])
-    let expected = UInt32(
-      littleEndian: stored.loadUnaligned(fromByteOffset: stored.count &- 4, as: UInt32.self))
-    guard Checksum.register(over: compressed, from: Checksum.blockSeed) == expected else { return false }
-    return codec.decompress(compressed, into: target, state.context)
+    var compressed = stored
+    if hasBlockChecksums {
+      compressed = UnsafeRawBufferPointer(rebasing: stored[0..<stored.count &- 4])
+      let expected = UInt32(
+        littleEndian: stored.loadUnaligned(fromByteOffset: stored.count &- 4, as: UInt32.self))
+      guard Checksum.register(over: compressed, from: Checksum.blockSeed) == expected else { return false }
+    }
+    return switch part {
+    case .whole: codec.decompress(compressed, into: target, state.context)
+    case .beginning: codec.decompressBeginning(compressed, into: target)
+    }
   }
 
   /// Says what is wrong with a block that could not be decoded.
