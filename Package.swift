@@ -98,6 +98,16 @@ let package = Package(
     room("TestKit", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "CLZ4", "CZstd", "CISAL"]),
     room("Images", ["BlockCore", "OverlayBD", "DiskFormats", system_]),
 
+    tests("BlockCoreTests", ["BlockCore", "BlockSim", "TestKit", system_]),
+    tests("LinuxIOTests", ["BlockCore", "LinuxIO", "TestKit"]),
+    .target(name: "CAllocationCount"),
+    tests(
+      "TransportTests",
+      [
+        "CAllocationCount", "BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "DiskFormats", "TransportFUSE",
+        "TestKit",
+      ]),
+    tests("ImagesTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
     tests("OverlayBDTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
   ],
   swiftLanguageModes: [.v6]

@@ -37,6 +37,9 @@ public final class SimulatedDisk: FileSystem {
     return file
   }
 
+  /// The paths of all files.
+  public var paths: [String] { files.withLock { $0.keys.sorted() } }
+
   /// Cuts the power: of each sector that was not synchronized, either the old or the new content stays.
   public func cutPower() {
     for file in files.withLock({ Array($0.values) }) {

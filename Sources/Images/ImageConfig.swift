@@ -117,10 +117,25 @@ public struct ImageConfig: Sendable, Hashable {
     switch type {
     case is String.Type: "a string"
     case is Bool.Type: "true or false"
-    case is UInt64.Type, is Int64.Type: "a whole number"
+    case is UInt64.Type, is Int64.Type, is Double.Type: "a whole number"
     case is [Any].Type, is any UnkeyedDecodingContainer.Type: "an array"
     default: "an object"
     }
+  }
+}
+
+extension KeyedDecodingContainer {
+  /// A whole number, with an error that names its key for any other; Foundation's own only says that the
+  /// text is no JSON.
+  fileprivate func wholeNumber<Value: FixedWidthInteger & Decodable>(
+    _ type: Value.Type, forKey key: Key
+  ) throws -> Value? {
+    guard let value = try decodeIfPresent(Double.self, forKey: key) else { return nil }
+    guard value == value.rounded(), value >= Double(Value.min), value <= Double(Value.max) else {
+      throw DecodingError.typeMismatch(
+        type, .init(codingPath: codingPath + [key], debugDescription: "\(value) is no whole number that fits"))
+    }
+    return try decode(type, forKey: key)
   }
 }
 
@@ -148,12 +163,22 @@ extension ImageConfig: Decodable {
   }
 
   private struct Download: Decodable {
-    let enable: Bool?
-    let delay: Int64?
-    let delayExtra: Int64?
-    let maxMBps: Int64?
-    let tryCnt: Int64?
-    let blockSize: UInt64?
+    private enum Key: String, CodingKey {
+      case enable
+      case delay
+      case delayExtra
+      case maxMBps
+      case tryCnt
+      case blockSize
+    }
+
+    init(from decoder: any Decoder) throws {
+      let values = try decoder.container(keyedBy: Key.self)
+      _ = try values.decodeIfPresent(Bool.self, forKey: .enable)
+      for key in [Key.delay, .delayExtra, .maxMBps, .tryCnt, .blockSize] {
+        _ = try values.wholeNumber(Int64.self, forKey: key)
+      }
+    }
   }
 }
 
@@ -173,7 +198,7 @@ extension ImageConfig.Lower: Decodable {
     file = try values.decodeIfPresent(String.self, forKey: .file) ?? ""
     dir = try values.decodeIfPresent(String.self, forKey: .dir) ?? ""
     digest = try values.decodeIfPresent(String.self, forKey: .digest) ?? ""
-    size = try values.decodeIfPresent(UInt64.self, forKey: .size) ?? 0
+    size = try values.wholeNumber(UInt64.self, forKey: .size) ?? 0
     targetFile = try values.decodeIfPresent(String.self, forKey: .targetFile) ?? ""
     targetDigest = try values.decodeIfPresent(String.self, forKey: .targetDigest) ?? ""
     gzipIndex = try values.decodeIfPresent(String.self, forKey: .gzipIndex) ?? ""
@@ -196,6 +221,6 @@ extension ImageConfig.Upper: Decodable {
     target = try values.decodeIfPresent(String.self, forKey: .target) ?? ""
     gzipIndex = try values.decodeIfPresent(String.self, forKey: .gzipIndex) ?? ""
     // Written by the snapshotter and ignored by everybody; only its type is checked.
-    _ = try values.decodeIfPresent(Int64.self, forKey: .vsize)
+    _ = try values.wholeNumber(Int64.self, forKey: .vsize)
   }
 }

@@ -113,12 +113,11 @@ extension Image.OpenedLayer {
     if layer.segments.isEmpty, let source = layer.sources.first, source.byteCount > 8192 {
       notebook.add(.warning, path, "the index is empty although the file has room for data")
     }
-    if let zfile {
-      await verifyBlocks(of: zfile, taskCount: taskCount, notebook, progress)
-    } else {
-      await verifyExtents(taskCount: taskCount, notebook, progress)
-    }
+    if let zfile { await verifyBlocks(of: zfile, taskCount: taskCount, notebook, progress) }
     if let gzip { await verify(gzip, notebook, progress) }
+    for (number, source) in layer.sources.enumerated() where number > 0 ? gzip == nil : zfile == nil {
+      await verifyExtents(in: source, number, taskCount: taskCount, notebook, progress)
+    }
   }
 
   /// Decompresses every block, whether an extent uses it or not.
@@ -151,43 +150,37 @@ extension Image.OpenedLayer {
     }
   }
 
-  /// Reads every extent of a layer that is not compressed.
-  private func verifyExtents(taskCount: Int, _ notebook: Image.Notebook, _ progress: Progress) async {
+  /// Reads every extent of a file that is not compressed.
+  private func verifyExtents(
+    in source: any ByteSource, _ number: Int, taskCount: Int, _ notebook: Image.Notebook, _ progress: Progress
+  ) async {
     let sector = VolumeGeometry.sectorSize
-    let sources = layer.sources
-    for (number, source) in sources.enumerated() where gzip == nil || number == 0 {
-      let ranges = layer.segments.filter { !$0.isZeroed && Int($0.source) == number }
-        .map { $0.moffset * sector..<($0.moffset + $0.length) * sector }
-      let pieces = WorkShare.pieces(of: ranges)
-      progress.expect(pieces.reduce(0) { $0 + UInt64($1.count) })
-      do throws(BlockError) {
-        try await WorkShare.forEach(pieces, taskCount: taskCount) { (piece, workspace) async throws(BlockError) in
-          _ = try await source.bytes(at: piece.lowerBound, byteCount: piece.count, using: workspace)
-          notebook.count(unchecked: UInt64(piece.count))
-          progress.advance(by: UInt64(piece.count))
-        }
-      } catch {
-        notebook.add(.damage, source.name, error.description)
+    let ranges = layer.segments.filter { !$0.isZeroed && Int($0.source) == number }
+      .map { $0.moffset * sector..<($0.moffset + $0.length) * sector }
+    let pieces = WorkShare.pieces(of: ranges)
+    progress.expect(pieces.reduce(0) { $0 + UInt64($1.count) })
+    do throws(BlockError) {
+      try await WorkShare.forEach(pieces, taskCount: taskCount) { (piece, workspace) async throws(BlockError) in
+        _ = try await source.bytes(at: piece.lowerBound, byteCount: piece.count, using: workspace)
+        notebook.count(unchecked: UInt64(piece.count))
+        progress.advance(by: UInt64(piece.count))
       }
+      notebook.add(.note, source.name, "it is not compressed and has no checksums; all of its data could be read")
+    } catch {
+      notebook.add(.damage, source.name, error.description)
     }
-    notebook.add(.note, path, "it is not compressed and has no checksums; all of its data could be read")
   }
 
-  /// Decodes all of a gzip file through its index.
+  /// Decodes all of a gzip file, from its beginning and through its index.
   private func verify(_ gzip: GzipSource, _ notebook: Image.Notebook, _ progress: Progress) async {
     progress.expect(gzip.byteCount)
-    let workspace = Workspace()
-    var position: UInt64 = 0
     do throws(BlockError) {
-      while position < gzip.byteCount {
-        let count = Int(min(1 << 20, gzip.byteCount - position))
-        _ = try await gzip.bytes(at: position, byteCount: count, using: workspace)
-        notebook.count(unchecked: UInt64(count))
-        position += UInt64(count)
-        progress.advance(by: UInt64(count))
+      try await gzip.check { count in
+        notebook.count(checked: count)
+        progress.advance(by: count)
       }
     } catch {
-      notebook.add(.damage, targetPath ?? gzip.name, error.description)
+      notebook.add(.damage, error.object, error.description)
     }
   }
 }

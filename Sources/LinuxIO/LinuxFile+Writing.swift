@@ -40,7 +40,7 @@ extension LinuxFile {
         errno: Errno(rawValue: result), step: "write",
         object: "\(data.byteCount) bytes at byte \(offset) of \(name)")
     }
-    residency?.note(offset: Int(truncatingIfNeeded: offset), byteCount: data.byteCount)
+    if !isMemory { residency?.note(offset: Int(truncatingIfNeeded: offset), byteCount: data.byteCount) }
   }
 
   public func synchronize() async throws(BlockError) {
@@ -62,6 +62,8 @@ extension LinuxFile {
 
   public func punchHole(_ range: Range<UInt64>) async throws(BlockError) {
     try allocate(range, clinux_PUNCH_HOLE, "punch a hole into")
+    residency?.forget(
+      offset: Int(truncatingIfNeeded: range.lowerBound), byteCount: Int(clamping: range.upperBound - range.lowerBound))
   }
 
   public func zero(_ range: Range<UInt64>) async throws(BlockError) {

@@ -17,6 +17,8 @@ public final class LinuxFile: BlockFile {
   public let name: String
   public let identity: FileIdentity
   public let isWritable: Bool
+  /// Whether the file's pages have no disk beneath them (tmpfs), so that reading them never waits.
+  let isMemory: Bool
   /// Whether this is a block device rather than a regular file.
   public let isBlockDevice: Bool
 
@@ -54,12 +56,10 @@ public final class LinuxFile: BlockFile {
       residency = nil
     } else {
       let mapped = FileMapping.of(descriptor, byteCount: byteCount)
-      residency =
-        mapped.byteCount == 0
-        ? nil
-        : ResidencyMap(byteCount: mapped.byteCount, isAlwaysResident: Self.isMemory(descriptor))
+      residency = mapped.byteCount == 0 ? nil : ResidencyMap(byteCount: mapped.byteCount)
       mapping = mapped
     }
+    isMemory = Self.isMemory(descriptor)
     self.descriptor = descriptor
   }
 
@@ -112,10 +112,13 @@ extension LinuxFile {
     let raw = descriptor.raw
     let count = destination.byteCount
     let result = destination.withUnsafeMutableBytes { bytes in
-      clinux_pread_nowait(raw, bytes.baseAddress, bytes.count, position)
+      // tmpfs has no RWF_NOWAIT and needs none.
+      isMemory
+        ? pread(raw, bytes.baseAddress, bytes.count, position)
+        : clinux_pread_nowait(raw, bytes.baseAddress, bytes.count, position)
     }
     if result == count {
-      residency?.note(offset: position, byteCount: count)
+      noteResident(at: position, destination)
       return .done
     }
     // A short count is what of it is cached; EOPNOTSUPP is a file system without RWF_NOWAIT.
@@ -123,6 +126,24 @@ extension LinuxFile {
     switch errno {
     case EAGAIN, EOPNOTSUPP, EINTR: return .mustWait
     case let code: throw unreadable(at: UInt64(position), count, Errno(rawValue: code))
+    }
+  }
+
+  /// Notes that the pages of a range have just been read.
+  ///
+  /// Not so for a page of zeros on tmpfs: it may be a hole, which a look through the mapping would fill.
+  private func noteResident(at position: Int, _ data: borrowing MutableRawSpan) {
+    guard let residency else { return }
+    guard isMemory else { return residency.note(offset: position, byteCount: data.byteCount) }
+    data.withUnsafeBytes { bytes in
+      var start = 0
+      while start < bytes.count {
+        let end = min(start + Limits.pageSize - (position + start) % Limits.pageSize, bytes.count)
+        if bytes[start..<end].contains(where: { $0 != 0 }) {
+          residency.note(offset: position + start, byteCount: end - start)
+        }
+        start = end
+      }
     }
   }
 
@@ -153,7 +174,7 @@ extension LinuxFile {
         throw unreadable(at: offset, count, Errno(rawValue: errno))
       }
     }
-    residency?.note(offset: Int(truncatingIfNeeded: offset), byteCount: count)
+    noteResident(at: Int(truncatingIfNeeded: offset), destination)
   }
 
   public func willNeed(_ range: Range<UInt64>) {

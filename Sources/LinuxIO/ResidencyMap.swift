@@ -13,17 +13,14 @@ final class ResidencyMap: Sendable {
   private nonisolated(unsafe) let words: UnsafeMutablePointer<Atomic<UInt64>>
   private let wordCount: Int
   private let mappedBytes: Int
-  /// Whether the file's pages are memory anyhow (tmpfs), so that nothing need be noted.
-  private let isAlwaysResident: Bool
 
   /// Makes a map of nothing seen; memory is taken as pages of it are touched: 32 KiB for 1 GiB of file.
   ///
   /// `nil` if there is no memory for it.
-  init?(byteCount: Int, isAlwaysResident: Bool) {
+  init?(byteCount: Int) {
     let pageCount = (byteCount + Limits.pageSize - 1) / Limits.pageSize
-    wordCount = isAlwaysResident ? 1 : (pageCount + 63) / 64 + 1
+    wordCount = (pageCount + 63) / 64
     mappedBytes = wordCount * MemoryLayout<UInt64>.stride
-    self.isAlwaysResident = isAlwaysResident
     let protection = PROT_READ | PROT_WRITE
     let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
     guard let memory = mmap(nil, mappedBytes, protection, flags, -1, 0), memory != MAP_FAILED else {
@@ -42,7 +39,6 @@ final class ResidencyMap: Sendable {
   /// - Precondition: `byteCount` is not 0 and the range lies in the file.
   @inline(__always)
   func covers(offset: Int, byteCount: Int) -> Bool {
-    if isAlwaysResident { return true }
     let first = offset / Limits.pageSize
     let last = (offset + byteCount - 1) / Limits.pageSize
     if first / 64 == last / 64 {
@@ -63,19 +59,27 @@ final class ResidencyMap: Sendable {
 
   /// Notes that the pages of a range were just read.
   func note(offset: Int, byteCount: Int) {
-    if isAlwaysResident || byteCount == 0 { return }
+    forEachWord(offset, byteCount) { word, mask in words[word].bitwiseOr(mask, ordering: .relaxed) }
+  }
+
+  /// Takes the pages of a range for unseen.
+  func forget(offset: Int, byteCount: Int) {
+    forEachWord(offset, byteCount) { word, mask in words[word].bitwiseAnd(~mask, ordering: .relaxed) }
+  }
+
+  private func forEachWord(_ offset: Int, _ byteCount: Int, _ body: (Int, UInt64) -> Void) {
+    if byteCount == 0 { return }
     let first = offset / Limits.pageSize
     let last = (offset + byteCount - 1) / Limits.pageSize
     for word in first / 64...last / 64 {
-      let mask = Self.mask(
-        from: word == first / 64 ? first % 64 : 0, through: word == last / 64 ? last % 64 : 63)
-      words[word].bitwiseOr(mask, ordering: .relaxed)
+      body(
+        word,
+        Self.mask(from: word == first / 64 ? first % 64 : 0, through: word == last / 64 ? last % 64 : 63))
     }
   }
 
   /// Takes every page for unseen.
   func forgetAll() {
-    if isAlwaysResident { return }
     // The kernel hands out zeros afterwards. A bit that another thread sets meanwhile may get lost,
     // which costs it one more system call.
     madvise(words, mappedBytes, MADV_DONTNEED)

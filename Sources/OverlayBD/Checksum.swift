@@ -4,9 +4,9 @@ import CISAL
 ///
 /// The Castagnoli polynomial, reflected, without the usual inversions before and after: what chaining the
 /// processor's `crc32` instruction gives, and what ISA-L's function computes.
-enum Checksum {
+package enum Checksum {
   /// The register's start value for the checksum behind each ZFile block.
-  static let blockSeed: UInt32 = 100_007
+  package static let blockSeed: UInt32 = 100_007
 
   /// The register after some bytes.
   ///
@@ -22,7 +22,7 @@ enum Checksum {
   }
 
   /// The register after some bytes.
-  static func register(over bytes: RawSpan, from seed: UInt32) -> UInt32 {
+  package static func register(over bytes: RawSpan, from seed: UInt32) -> UInt32 {
     bytes.withUnsafeBytes { register(over: $0, from: seed) }
   }
 }

@@ -1,8 +1,8 @@
 import BlockCore
 
 /// Putting indexes on top of each other (specification, §5.2).
-enum SegmentMerge {
-  typealias Segments = ContiguousArray<Segment>
+package enum SegmentMerge {
+  package typealias Segments = ContiguousArray<Segment>
 
   /// What one sees of two indexes: all of the upper, and the lower where the upper has nothing.
   ///
@@ -10,7 +10,7 @@ enum SegmentMerge {
   ///   - upper: Sorted, without overlaps, without empty segments.
   ///   - lower: Likewise.
   /// - Returns: Likewise.
-  static func overlay(_ upper: Segments, on lower: Segments) -> Segments {
+  package static func overlay(_ upper: Segments, on lower: Segments) -> Segments {
     if upper.isEmpty { return lower }
     if lower.isEmpty { return upper }
     var merged = Segments()
@@ -57,7 +57,7 @@ enum SegmentMerge {
   ///   - object: What the error calls the stack.
   /// - Throws: `exhausted` if the result, or a step on the way, has more than
   ///   ``BlockCore/Limits/segmentsInStack``.
-  static func flatten(_ layers: [Segments], object: String) throws(BlockError) -> Segments {
+  package static func flatten(_ layers: [Segments], object: String) throws(BlockError) -> Segments {
     var level = layers
     while level.count > 1 {
       var above: [Segments] = []
@@ -88,7 +88,7 @@ enum SegmentMerge {
   ///
   /// The log falls into runs that are sorted already (what is written in order makes long ones); they are
   /// stacked as layers are.
-  static func replay(_ log: Segments, object: String) throws(BlockError) -> Segments {
+  package static func replay(_ log: Segments, object: String) throws(BlockError) -> Segments {
     var runs: [Segments] = []
     var run = Segments()
     for entry in log {

@@ -1,0 +1,80 @@
+import BlockCore
+import Foundation
+import LinuxIO
+import TestKit
+import Testing
+
+@Suite struct HostTests {
+  @Test func messagesCarryDescriptors() throws {
+    let scratch = try Scratch()
+    let path = scratch("s.sock")
+    let listener = try MessageSocket.listen(at: path)
+    let mode = try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
+    #expect(mode.map { $0 & 0o077 } == 0)
+    let near = try MessageSocket.connect(to: path)
+    let far = try MessageSocket.accept(from: listener)
+    let file = try Descriptor.open(try scratch.write("f", text: "hello"), O_RDONLY)
+    try near.send([1, 2, 3], descriptors: [file.raw])
+    guard case .message(let bytes, let descriptors) = try far.receive() else { return #expect(Bool(false), "no message") }
+    #expect(bytes == [1, 2, 3] && descriptors.count == 1)
+    let received = Descriptor(owning: descriptors[0])
+    var text = [UInt8](repeating: 0, count: 5)
+    #expect(pread(received.raw, &text, 5, 0) == 5 && text == Array("hello".utf8))
+    near.shutDown()
+    guard case .end = try far.receive() else { return #expect(Bool(false), "no end") }
+  }
+
+  @Test func socketsHaveShortPaths() {
+    let path = "/tmp/" + String(repeating: "x", count: 120)
+    let error = #expect(throws: BlockError.self) { _ = try MessageSocket.listen(at: path) }
+    #expect(error?.remedy?.contains("ASHLAR_RUN") == true)
+  }
+
+  @Test func aLockHasOneHolder() throws {
+    let scratch = try Scratch()
+    func isFree() throws -> Bool { try FileLock.take(scratch("lock")) != nil }
+    #expect(try isFree())
+    guard let lock = try FileLock.take(scratch("lock")) else { return #expect(Bool(false), "not free") }
+    #expect(try !isFree())
+    withExtendedLifetime(lock) {}
+  }
+
+  @Test func aProcessIsToldFromItsSuccessor() throws {
+    let pid = try ChildProcess.start(
+      .init(program: "/bin/sleep", arguments: ["100"], descriptors: [:]))
+    let process = try #require(ProcessIdentity(pid: pid))
+    #expect(process.isAlive)
+    process.kill()
+    let end = ChildProcess.waitForEnd(of: pid)
+    guard case .signalled(9) = end else { return #expect(Bool(false), "\(end)") }
+    #expect(!process.isAlive)
+    #expect(ProcessIdentity(pid: pid) == nil)
+  }
+
+  @Test func aProgramThatIsNotThereIsAnError() {
+    let error = #expect(throws: BlockError.self) {
+      try ChildProcess.start(.init(program: "/no/such/program", arguments: [], descriptors: [:]))
+    }
+    #expect(error?.kind == .notFound)
+  }
+
+  @Test func theMountTableIsRead() {
+    let mounts = Mount.all()
+    #expect(mounts.contains { $0.mountPoint == "/" })
+    #expect(mounts.contains { $0.mountPoint == "/proc" && $0.type == "proc" })
+  }
+
+  @Test func theClockGoesOn() async throws {
+    let clock = LinuxClock()
+    let start = clock.now
+    try await clock.sleep(for: .milliseconds(20))
+    #expect(clock.now - start >= .milliseconds(20))
+    #expect(clock.sinceEpoch > .seconds(1_700_000_000))
+  }
+
+  @Test func deviceNumbersAreRead() throws {
+    #expect(DeviceNumbers("7:3") == DeviceNumbers(major: 7, minor: 3))
+    #expect(DeviceNumbers("7") == nil && DeviceNumbers("a:b") == nil)
+    #expect(throws: BlockError.self) { try BlockDevice.numbers(ofNode: "/dev/null") }
+  }
+}
