@@ -11,7 +11,8 @@ public enum ChildProcess {
     public var program: String
     /// Its arguments, without the program's name.
     public var arguments: [String]
-    /// The descriptors that it gets: by their number there, ours. All others are closed.
+    /// The descriptors that it gets: by their number there, ours. Those above are closed; of 0, 1 and 2 it
+    /// gets ours if nothing else is said.
     public var descriptors: [Int32: Int32]
 
     /// Makes a launch; the parameters are those of the properties.
@@ -46,6 +47,8 @@ public enum ChildProcess {
     for (theirs, ours) in launch.descriptors {
       posix_spawn_file_actions_adddup2(&actions, ours, theirs)
     }
+    // What whoever started us left open without close-on-exec is not to live on in a daemon.
+    clinux_spawn_close_from(&actions, (launch.descriptors.keys.max() ?? 2) + 1)
     clinux_spawn_chdir(&actions, "/")
 
     var arguments: [UnsafeMutablePointer<CChar>?] = ([launch.program] + launch.arguments).map { strdup($0) }

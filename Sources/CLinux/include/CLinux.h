@@ -68,6 +68,8 @@ static inline unsigned clinux_minor(dev_t device) { return minor(device); }
 int clinux_accept(int socket);
 // posix_spawn_file_actions_addchdir_np(3), for _GNU_SOURCE only; returns an error number.
 int clinux_spawn_chdir(posix_spawn_file_actions_t *actions, const char *path);
+// posix_spawn_file_actions_addclosefrom_np(3), glibc 2.34; returns an error number.
+int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
 // environ(7): a variable, which Swift cannot take for safe.
 char **clinux_environment(void);
 // Sends SIGKILL to the process of a pidfd; returns what pidfd_send_signal(2) returns.

@@ -1,0 +1,146 @@
+import Attachments
+import Foundation
+import LinuxIO
+import Synchronization
+import TestKit
+import Testing
+
+/// An instance of the engine of a test's own, driven by the real command as a user would.
+final class Instance: Sendable {
+  /// What a command came to.
+  struct Outcome: Sendable {
+    let status: Int32
+    let output: String
+    let errors: String
+
+    /// The output's only line.
+    var line: String { output.trimmingCharacters(in: .whitespacesAndNewlines) }
+  }
+
+  let scratch: Scratch
+  /// Commands run as this user, if it is not the test's own.
+  private let prefix: [String]
+
+  /// Makes an instance; `prefix` is a program that runs the command: `unshare -m sh -c …`.
+  init(prefix: [String] = []) throws {
+    scratch = try Scratch()
+    self.prefix = prefix
+  }
+
+  deinit {
+    // A test that failed half-way leaves devices; those of a test that passed are gone already.
+    let left = (try? attachments()) ?? []
+    for info in left { _ = try? ashlar("detach", "--id", info.id.text, "--force") }
+    _ = try? ashlar("daemon", "stop")
+  }
+
+  var root: String { scratch("root") }
+  var run: String { scratch("run") }
+
+  /// Where the programs are: beside the test's own build.
+  static let programs: String = {
+    if let path = ProcessInfo.processInfo.environment["ASHLAR_BIN"] { return path }
+    let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+    return own.split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 }
+  }()
+
+  static var command: String { "\(programs)/ashlar" }
+
+  /// Runs the command.
+  @discardableResult
+  func ashlar(_ arguments: String...) throws -> Outcome { try ashlar(arguments) }
+
+  /// Runs the command.
+  func ashlar(_ arguments: [String], directory: String = "/") throws -> Outcome {
+    try Self.run(
+      prefix + [Self.command] + arguments, directory: directory,
+      environment: ["ASHLAR_ROOT": root, "ASHLAR_RUN": run])
+  }
+
+  /// Runs any program, for at most two minutes.
+  static func run(
+    _ command: [String], directory: String = "/", environment: [String: String] = [:]
+  ) throws -> Outcome {
+    let process = Process()
+    process.executableURL = URL(filePath: "/usr/bin/timeout")
+    process.arguments = ["-k", "5", "120"] + command
+    process.currentDirectoryURL = URL(filePath: directory)
+    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+    let files = try Scratch()
+    // Into files: a daemon that a command leaves behind must not keep us waiting for a pipe's end.
+    for name in ["out", "err"] { try files.write(name, text: "") }
+    process.standardInput = FileHandle.nullDevice
+    process.standardOutput = try FileHandle(forWritingTo: URL(filePath: files("out")))
+    process.standardError = try FileHandle(forWritingTo: URL(filePath: files("err")))
+    try process.run()
+    process.waitUntilExit()
+    return Outcome(
+      status: process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus,
+      output: String(decoding: try files.bytes("out"), as: UTF8.self),
+      errors: String(decoding: try files.bytes("err"), as: UTF8.self))
+  }
+
+  /// Attaches an image and returns the device's path.
+  func attach(_ id: String, _ image: String, _ options: String...) throws -> String {
+    let outcome = try ashlar(["attach", "--id", id, image] + options)
+    try #require(outcome.status == 0, "\(outcome.errors)")
+    #expect(outcome.line.hasPrefix("/dev/loop"))
+    return outcome.line
+  }
+
+  func detach(_ id: String, _ options: String...) throws {
+    let outcome = try ashlar(["detach", "--id", id] + options)
+    #expect(outcome.status == 0, "\(outcome.errors)")
+  }
+
+  /// What is attached, by the daemon's own account.
+  func attachments() throws -> [AttachmentInfo] {
+    let outcome = try ashlar("ls", "--json")
+    return try JSONDecoder().decode([AttachmentInfo].self, from: Data(outcome.output.utf8))
+  }
+
+  func inspect(_ id: String) throws -> AttachmentInfo {
+    let outcome = try ashlar("inspect", id, "--json")
+    try #require(outcome.status == 0, "\(outcome.errors)")
+    return try JSONDecoder().decode(AttachmentInfo.self, from: Data(outcome.output.utf8))
+  }
+
+  /// The manager's process.
+  func managerPid() throws -> Int32 {
+    let outcome = try ashlar("daemon", "status", "--json")
+    try #require(outcome.status == 0, "\(outcome.errors)")
+    return try JSONDecoder().decode(ManagerStatus.self, from: Data(outcome.output.utf8)).pid
+  }
+
+  /// Everything of this instance that is left on the host: loop devices, processes, sockets, links, rows.
+  func remains() throws -> [String] {
+    var remains: [String] = []
+    for loop in BlockDevice.names(withPrefix: "loop") {
+      if let file = BlockDevice.attribute("loop/backing_file", of: loop), file.contains("/ashlar-") {
+        remains.append("\(loop) over \(file)")
+      }
+    }
+    for name in ["servers", "dev"] {
+      remains += SmallFile.entries("\(run)/\(name)").map { "\(name)/\($0)" }
+    }
+    remains += serverPids().map { "data server \($0)" }
+    remains += try attachments().map { "row \($0.id)" }
+    return remains
+  }
+
+  /// The data servers that run, by the sockets that they listen at.
+  func serverPids() -> [Int32] {
+    SmallFile.entries("/proc").compactMap(Int32.init).filter { pid in
+      guard SmallFile.text("/proc/\(pid)/cmdline")?.contains("ashlard\0serve") == true else { return false }
+      let environment = SmallFile.text("/proc/\(pid)/environ") ?? ""
+      return environment.contains("ASHLAR_RUN=\(run)\0") || environment.hasSuffix("ASHLAR_RUN=\(run)")
+    }
+  }
+
+  /// The SHA-256 of a device, read past the page cache.
+  static func sha256(ofDevice path: String) throws -> String {
+    let outcome = try run(["sh", "-c", "dd if=\(path) bs=1M iflag=direct status=none | sha256sum"])
+    try #require(outcome.status == 0, "\(outcome.errors)")
+    return String(outcome.output.prefix(64))
+  }
+}
