@@ -35,7 +35,11 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 
 let package = Package(
   name: "ashlar",
-  products: [],
+  products: [
+    .library(name: "Ashlar", targets: ["BlockCore", "LinuxIO", "OverlayBD", "DiskFormats", "Images"]),
+    .executable(name: "ashlar", targets: ["ashlar"]),
+    .executable(name: "ashlard", targets: ["ashlard"]),
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
@@ -95,7 +99,8 @@ let package = Package(
     .executableTarget(
       name: "ashlar",
       dependencies: [
-        "CLinux", "CBlkid", "BlockCore", "LinuxIO", "Images", "Attachments", "ControlClient", argumentParser, system_,
+        "CLinux", "CBlkid", "BlockCore", "LinuxIO", "Images", "Attachments", "ControlClient", argumentParser,
+        system_,
       ], swiftSettings: strict),
     .executableTarget(
       name: "ashlar-bench",
@@ -113,7 +118,12 @@ let package = Package(
         "CAllocationCount", "BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "DiskFormats", "TransportFUSE",
         "TestKit",
       ]),
-    tests("EndToEndTests", ["BlockCore", "LinuxIO", "Attachments", "TestKit", "ashlar", "ashlard"]),
+    tests(
+      "EndToEndTests",
+      [
+        "BlockCore", "LinuxIO", "Attachments", "TestKit", "ashlar", "ashlard",
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ]),
     tests("ImagesTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
     tests("OverlayBDTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
   ],

@@ -18,7 +18,8 @@ public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
       _ = try await zfile.bytes(at: offset, byteCount: count, using: workspace)
       // In two parts, as a read that is not aligned to blocks falls.
       _ = try await zfile.bytes(at: offset, byteCount: count / 3, using: workspace)
-      _ = try await zfile.bytes(at: offset + UInt64(count / 3), byteCount: count - count / 3, using: workspace)
+      _ = try await zfile.bytes(
+        at: offset + UInt64(count / 3), byteCount: count - count / 3, using: workspace)
     }
   }
   return 0

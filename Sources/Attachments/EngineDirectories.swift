@@ -51,8 +51,11 @@ public struct EngineDirectories: Sendable, Hashable {
   /// The directory of the links to devices.
   public var links: String { "\(run)/dev" }
 
-  /// A data server's socket.
-  public func serverSocket(_ exportName: String) -> String { "\(servers)/\(exportName).sock" }
+  /// A data server's socket: it has the last part of the export's name, which is enough to tell it, because
+  /// the paths of sockets may not be long.
+  public func serverSocket(_ exportName: String) -> String {
+    "\(servers)/\(exportName.split(separator: "-").last ?? "").sock"
+  }
 
   /// The link to an attachment's device.
   public func link(_ id: some CustomStringConvertible) -> String { "\(links)/\(id)" }

@@ -29,6 +29,7 @@ public struct ErrorMessage: Sendable, Hashable, Codable, Error {
   /// Unpacks it.
   public var error: BlockError {
     BlockError(
-      kind, step: step, object: object, cause: cause, remedy: remedy, errno: errno.map { Errno(rawValue: $0) })
+      kind, step: step, object: object, cause: cause, remedy: remedy, errno: errno.map { Errno(rawValue: $0) }
+    )
   }
 }

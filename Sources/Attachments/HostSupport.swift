@@ -58,7 +58,9 @@ public enum HostSupport {
   ///
   /// - Throws: `permissionDenied` or `unavailable`.
   public static func requireFUSE() throws(BlockError) {
-    for finding in [root, device("/dev/fuse", "fuse", "FUSE"), device("/dev/loop-control", "loop", "loop devices")]
+    for finding in [
+      root, device("/dev/fuse", "fuse", "FUSE"), device("/dev/loop-control", "loop", "loop devices"),
+    ]
     where !finding.isAvailable {
       throw BlockError(
         finding.name == root.name ? .permissionDenied : .unavailable, step: "attach", object: "a device",
@@ -100,7 +102,9 @@ public enum HostSupport {
         parent = parent[..<slash]
         if access(String(parent), F_OK) == 0 { break }
       }
-      if access(String(parent), W_OK | X_OK) == 0 { return Finding("\(name) directory", true, "\(path) (not made yet)") }
+      if access(String(parent), W_OK | X_OK) == 0 {
+        return Finding("\(name) directory", true, "\(path) (not made yet)")
+      }
     }
     return Finding(
       "\(name) directory", false, "\(path): \(String(cString: strerror(errno)))",
@@ -111,7 +115,8 @@ public enum HostSupport {
     func driver(_ name: String, _ node: String, _ module: String) -> Finding {
       let isLoaded = access("/sys/module/\(module)", F_OK) == 0 || (!node.isEmpty && access(node, F_OK) == 0)
       return Finding(
-        name, isLoaded, isLoaded ? "the driver is loaded; this version does not use it yet" : "the driver is not loaded",
+        name, isLoaded,
+        isLoaded ? "the driver is loaded; this version does not use it yet" : "the driver is not loaded",
         remedy: "modprobe \(module)")
     }
     return [

@@ -82,20 +82,27 @@ extension MessageSocket {
   ///
   /// - Throws: As ``LinuxIO/MessageSocket/send(_:descriptors:)``.
   public func send(_ message: some Encodable & Sendable, descriptors: [Int32] = []) throws(BlockError) {
-    let bytes: [UInt8]
-    do {
-      bytes = Array(try JSONEncoder().encode(message))
-    } catch {
-      throw BlockError(.ioError, step: "encode", object: "a message", cause: "\(error)")
-    }
-    try send(bytes, descriptors: descriptors)
+    try send(try encodeMessage(message), descriptors: descriptors)
+  }
+}
+
+/// Writes a message as JSON.
+///
+/// - Throws: `ioError` for what JSON cannot hold.
+public func encodeMessage(_ message: some Encodable) throws(BlockError) -> [UInt8] {
+  do {
+    return Array(try JSONEncoder().encode(message))
+  } catch {
+    throw BlockError(.ioError, step: "encode", object: "a message", cause: "\(error)")
   }
 }
 
 /// Reads a message from JSON.
 ///
 /// - Throws: `corrupt` for something else.
-public func decodeMessage<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8]) throws(BlockError) -> Message {
+public func decodeMessage<Message: Decodable>(_ type: Message.Type, _ bytes: [UInt8]) throws(BlockError)
+  -> Message
+{
   do {
     return try JSONDecoder().decode(type, from: Data(bytes))
   } catch {

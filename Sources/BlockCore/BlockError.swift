@@ -82,7 +82,8 @@ extension BlockError {
   public func aggravated(by further: BlockError, while step: String) -> BlockError {
     BlockError(
       kind, step: self.step, object: object,
-      cause: "\(cause); and \(step) failed: \(further.object): \(further.cause)", remedy: remedy, errno: errno)
+      cause: "\(cause); and \(step) failed: \(further.object): \(further.cause)", remedy: remedy, errno: errno
+    )
   }
 }
 

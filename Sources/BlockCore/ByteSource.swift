@@ -89,7 +89,8 @@ public final class ByteWindow: ByteSource {
   /// - Throws: `outOfRange` if the range leaves the base.
   public init(of base: any ByteSource, _ range: Range<UInt64>, name: String? = nil) throws(BlockError) {
     guard range.upperBound <= base.byteCount else {
-      throw base.outOfRange(at: range.lowerBound, byteCount: Int(clamping: range.upperBound - range.lowerBound))
+      throw base.outOfRange(
+        at: range.lowerBound, byteCount: Int(clamping: range.upperBound - range.lowerBound))
     }
     self.base = base
     self.start = range.lowerBound

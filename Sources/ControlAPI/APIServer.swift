@@ -109,7 +109,8 @@ public struct APIServer: Sendable {
       return try JSONDecoder().decode(Body.self, from: Data(buffer.readableBytesView))
     } catch {
       throw BlockError(
-        .invalidArgument, step: "read", object: "the request's body", cause: "it is not the JSON object that is due",
+        .invalidArgument, step: "read", object: "the request's body",
+        cause: "it is not the JSON object that is due",
         remedy: "See docs/api.md for what it must hold.")
     }
   }
@@ -125,7 +126,9 @@ public struct APIServer: Sendable {
     }
   }
 
-  private static func reply(_ body: some Encodable, status: HTTPResponse.Status = .ok) throws(BlockError) -> Response {
+  private static func reply(_ body: some Encodable, status: HTTPResponse.Status = .ok) throws(BlockError)
+    -> Response
+  {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     do {

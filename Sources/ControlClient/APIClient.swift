@@ -74,7 +74,8 @@ public struct APIClient: Sendable {
         }
       }
       return try await channel.executeThenClose { inbound, outbound in
-        var head = HTTPRequestHead(version: .http1_1, method: HTTPMethod(rawValue: method.rawValue), uri: path)
+        var head = HTTPRequestHead(
+          version: .http1_1, method: HTTPMethod(rawValue: method.rawValue), uri: path)
         head.headers.add(name: "host", value: "ashlar")
         head.headers.add(name: "connection", value: "close")
         head.headers.add(name: "content-length", value: "\(body?.readableBytes ?? 0)")

@@ -69,12 +69,12 @@ public struct DataServer {
   private static func prepareProcess(_ log: Logger) {
     for number in [SIGTERM, SIGINT, SIGHUP, SIGPIPE] { signal(number, SIG_IGN) }
     if clinux_become_io_flusher() != 0 {
-      log.notice("the kernel does not let this process mark itself as an I/O flusher (errno \(errno))")
+      log.debug("the kernel does not let this process mark itself as an I/O flusher (errno \(errno))")
     }
     do {
       try LinuxFileSystem.write("-900", toAttribute: "/proc/self/oom_score_adj")
     } catch {
-      log.notice("\(error)")
+      log.debug("\(error)")
     }
     var limit = rlimit()
     if getrlimit(clinux_RLIMIT_NOFILE, &limit) == 0, limit.rlim_cur < limit.rlim_max {

@@ -75,7 +75,7 @@ public final class RawVolume: ExtentReporting {
     guard flags.contains(.mayUnmap) else { return try await file.zero(range) }
     do {
       try await file.punchHole(range)
-    } catch where error.kind == .unsupported {
+    } catch  where error.kind == .unsupported {
       try await file.zero(range)
     }
   }

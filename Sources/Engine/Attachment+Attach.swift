@@ -39,14 +39,15 @@ extension Attachment {
     let path = context.directories.serverSocket(exportName)
     let listener = try MessageSocket.listen(at: path)
     let pid = try ChildProcess.start(
-      .init(program: context.program, arguments: ["serve", "--listener", "3"], descriptors: [3: listener.raw]))
+      .init(
+        program: context.program, arguments: ["serve", "--listener", "3"], descriptors: [3: listener.raw]))
     server = ProcessIdentity(pid: pid)
     row.serverPid = pid
     row.serverStart = server.map { Int64($0.startTime) }
     try context.journal.save(row)
+    try reap(pid)
     let link = try ServerLink(path)
     connect(link, isOurChild: true)
-    try reap(pid)
     try link.send(
       .attach(ServerOrder(id: id, exportName: exportName, spec: spec, queueCount: Self.queueCount)))
   }
@@ -69,7 +70,7 @@ extension Attachment {
 
   private func serverLost() -> BlockError {
     BlockError(
-      .disconnected, step: "attach", object: id.text, cause: "its data server is gone",
+      .unavailable, step: "attach", object: id.text, cause: "its data server is gone",
       remedy: "Try again, and look into the log if it happens again.")
   }
 

@@ -11,11 +11,12 @@ extension Attachment {
   /// - Throws: `busy`, naming who uses it; without force nothing has changed then.
   func detach(force: Bool) async throws(BlockError) -> Bool {
     if isGone { return true }
-    let usage = usage()
+    let usage = try await settledUsage()
     if usage.isInUse && !force && state != .detaching {
       throw BlockError(
         .busy, step: "detach", object: described, cause: "it is \(usage.description)",
-        remedy: "Unmount it or end what uses it; or detach with --force, and it goes when the last one is done.")
+        remedy:
+          "Unmount it or end what uses it; or detach with --force, and it goes when the last one is done.")
     }
     state = .detaching
     row.state = state.rawValue
@@ -24,6 +25,10 @@ extension Attachment {
     hold = nil
     if let link {
       try link.send(.detach)
+      if usage.isInUse && force {
+        finishInBackground()
+        return false
+      }
       let isEnded: Bool? = await Race.first(within: context.deadlines.detach, clock: context.services.clock) {
         await self.serverGone()
         return true
@@ -31,6 +36,22 @@ extension Attachment {
       if isEnded == nil { return try await stillThere(force: force) }
     }
     return try await finishWhenDeviceIsGone(force: force)
+  }
+
+  /// Who uses the device, but for those who only look at it: a process between fork and exec, a probe of udev.
+  private func settledUsage() async throws(BlockError) -> DeviceUsage {
+    let clock = context.services.clock
+    let end = clock.now + context.deadlines.settle
+    var usage = usage()
+    while usage.isOnlyOpen && clock.now < end {
+      do {
+        try await clock.sleep(for: .milliseconds(20))
+      } catch {
+        throw BlockError(.cancelled, step: "detach", object: described, cause: "the task was cancelled")
+      }
+      usage = self.usage()
+    }
+    return usage
   }
 
   private var described: String { row.device.map { "\(id) (\($0))" } ?? id.text }
@@ -57,7 +78,8 @@ extension Attachment {
     if force { return false }
     throw BlockError(
       .busy, step: "detach", object: described,
-      cause: "after \(context.deadlines.detach) it is \(DeviceUsage(of: row.device ?? "", servedBy: server?.pid).description)",
+      cause:
+        "after \(context.deadlines.detach) it is \(DeviceUsage(of: row.device ?? "", servedBy: server?.pid).description)",
       remedy: "It goes by itself when the last one who has it open is done.")
   }
 
@@ -68,7 +90,9 @@ extension Attachment {
     Task {
       await serverGone()
       do {
-        while LoopDevice.number(backedBy: exportName) != nil { try await clock.sleep(for: .milliseconds(200)) }
+        while LoopDevice.number(backedBy: exportName) != nil {
+          try await clock.sleep(for: .milliseconds(200))
+        }
         try await inTurn { attachment in attachment.finish() }
       } catch {
         log.error("\(id): \(error)")

@@ -10,16 +10,19 @@ extension Attachment {
     if let difference = spec.difference(to: wanted) {
       return .failure(
         BlockError(
-          .conflict, step: "attach", object: id.text, cause: "the ID stands for something else: \(difference)",
+          .conflict, step: "attach", object: id.text,
+          cause: "the ID stands for something else: \(difference)",
           remedy: "Detach it first, or choose another ID."))
     }
     do throws(BlockError) {
       switch state {
       case .attaching: try await attach()
-      case .attached: break
+      case .attached:
+        guard try await confirm() else { return .success(nil) }
       case .detaching:
         throw BlockError(
-          .busy, step: "attach", object: id.text, cause: "it is being detached and still \(usage().description)",
+          .busy, step: "attach", object: id.text,
+          cause: "it is being detached and still \(usage().description)",
           remedy: "Wait until its last user is done.")
       case .failed:
         // What is left of it goes first, unless somebody still uses that.
@@ -30,6 +33,23 @@ extension Attachment {
       return .failure(error)
     }
     return .success(await info(withCounters: false))
+  }
+
+  /// Whether the device is usable still; if its server has died meanwhile, what is left is removed.
+  ///
+  /// - Throws: Why it cannot be used, or not be removed.
+  private func confirm() async throws(BlockError) -> Bool {
+    do throws(BlockError) {
+      try await DeviceCheck.check(
+        row.device ?? "", byteCount: status?.size ?? 0, within: context.deadlines.readBack,
+        clock: context.services.clock)
+      return true
+    } catch  where isServerAlive {
+      throw error
+    } catch {
+      context.log.notice("\(id): \(error)")
+      return try await !detach(force: false)
+    }
   }
 
   /// ``detach(force:)`` with its error as a value.
@@ -44,8 +64,8 @@ extension Attachment {
   /// Finds out what became of an attachment while there was no manager.
   func recover() async -> Result<Void, BlockError> {
     let isOfThisBoot = row.bootID == context.bootID
-    server = row.serverPid.flatMap(ProcessIdentity.init(pid:))
-    // A process of that number that started at another time is somebody else.
+    // A process of that number that started at another time, or at that time after another boot, is somebody else.
+    server = isOfThisBoot ? row.serverPid.flatMap(ProcessIdentity.init(pid:)) : nil
     if server?.startTime != row.serverStart.flatMap(UInt64.init(exactly:)) { server = nil }
     if isOfThisBoot, let link = try? ServerLink(context.directories.serverSocket(exportName)) {
       connect(link, isOurChild: false)
@@ -70,7 +90,8 @@ extension Attachment {
     let outcome = await Race.first(within: context.deadlines.report, clock: context.services.clock) {
       await self.deviceMade()
     }
-    guard case .success(let status) = outcome, status.exportName == exportName, status.device == row.device else {
+    guard case .success(let status) = outcome, status.exportName == exportName, status.device == row.device
+    else {
       return false
     }
     if row.state == AttachmentState.detaching.rawValue {

@@ -37,6 +37,8 @@ actor Attachment {
   var isServing = false
   /// Whether nothing is left of it.
   var isGone = false
+  /// How our child ended, while its last words are awaited.
+  private var childEnd: ChildProcess.End?
   private var counterRequests: [CheckedContinuation<RequestCounters.Snapshot?, Never>] = []
   private var endWaiters: [CheckedContinuation<Void, Never>] = []
   private var madeWaiter: CheckedContinuation<Result<ServerStatus, BlockError>, Never>?
@@ -80,7 +82,9 @@ actor Attachment {
       for await event in link.events {
         switch event {
         case .message(let message, let hold): receive(message, hold)
-        case .end: linkEnded(isOurChild: isOurChild)
+        case .end(let error):
+          if let error { context.log.notice("\(id): the connection to its data server failed: \(error)") }
+          linkEnded(isOurChild: isOurChild)
         }
       }
     }
@@ -90,8 +94,13 @@ actor Attachment {
   func reap(_ pid: Int32) throws(BlockError) {
     _ = try WorkerThread(name: "reap \(pid)") { [weak self] in
       let end = ChildProcess.waitForEnd(of: pid)
-      Task { await self?.serverEnded(end) }
+      Task { await self?.childEnded(end) }
     }
+  }
+
+  /// What the server said last may still be on its way; that comes first.
+  private func childEnded(_ end: ChildProcess.End) {
+    if link == nil { serverEnded(end) } else { childEnd = end }
   }
 
   private func receive(_ message: ServerMessage, _ hold: DeviceHold?) {
@@ -111,6 +120,7 @@ actor Attachment {
   private func linkEnded(isOurChild: Bool) {
     link = nil
     answerCounters(nil)
+    if let childEnd { return serverEnded(childEnd) }
     guard isOurChild else { return serverEnded(.unknown) }
     // A server closes its connection only by ending.
     let clock = context.services.clock
@@ -126,7 +136,7 @@ actor Attachment {
     settle(
       .failure(
         BlockError(
-          .disconnected, step: "attach", object: id.text, cause: "its data server is gone: \(end)",
+          .unavailable, step: "attach", object: id.text, cause: "its data server is gone: \(end)",
           remedy: "Look into the log \(context.directories.log) or the journal of the service.")))
     let waiters = endWaiters
     endWaiters = []
@@ -208,8 +218,12 @@ actor Attachment {
     var info = AttachmentInfo(id: id, image: spec.image, readOnly: spec.isReadOnly, attachedAt: row.createdAt)
     info.state = state
     info.problem = problem
+    if state == .attached && !isServerAlive {
+      info.state = .failed
+      info.problem = "the data server is gone"
+    }
     info.device = row.device
-    if state == .attached, row.device != nil { info.link = context.directories.link(id) }
+    if info.state == .attached, row.device != nil { info.link = context.directories.link(id) }
     if let server, link != nil { info.server = .init(pid: server.pid) }
     if let status {
       info.size = status.size
@@ -222,6 +236,9 @@ actor Attachment {
     if withCounters { info.requests = await counters() }
     return info
   }
+
+  /// Whether the server's process runs, also where its end has not been reported yet.
+  var isServerAlive: Bool { server?.isAlive ?? false }
 
   /// Who uses the device.
   func usage() -> DeviceUsage {

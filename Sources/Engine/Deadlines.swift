@@ -4,6 +4,8 @@ public struct Deadlines: Sendable {
   public var attach: Duration
   /// Until the new device has been read back.
   public var readBack: Duration
+  /// For those who have a device open for a moment only, before it counts as used.
+  public var settle: Duration
   /// Until a detached device is gone, if nobody else has it open.
   public var detach: Duration
   /// Until a data server has said what was asked of it.
@@ -13,5 +15,6 @@ public struct Deadlines: Sendable {
 
   /// The usual ones.
   public static let standard = Deadlines(
-    attach: .seconds(60), readBack: .seconds(20), detach: .seconds(10), report: .seconds(2), kill: .seconds(5))
+    attach: .seconds(60), readBack: .seconds(20), settle: .milliseconds(500), detach: .seconds(10),
+    report: .seconds(2), kill: .seconds(5))
 }

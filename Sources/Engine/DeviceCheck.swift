@@ -26,7 +26,9 @@ enum DeviceCheck {
     let outcome = await Race.first(within: deadline, clock: clock) { () -> Result<Void, BlockError> in
       await withCheckedContinuation { continuation in
         do throws(BlockError) {
-          _ = try WorkerThread(name: "read back") { continuation.resume(returning: readBack(path, byteCount)) }
+          _ = try WorkerThread(name: "read back") {
+            continuation.resume(returning: readBack(path, byteCount))
+          }
         } catch {
           continuation.resume(returning: .failure(error))
         }
@@ -41,7 +43,8 @@ enum DeviceCheck {
       var size: UInt64 = 0
       guard clinux_ioctl_pointer(device.raw, clinux_BLKGETSIZE64, &size) == 0, size == byteCount else {
         throw BlockError(
-          .ioError, step: "check the size of", object: path, cause: "it has \(size) bytes instead of \(byteCount)")
+          .ioError, step: "check the size of", object: path,
+          cause: "it has \(size) bytes instead of \(byteCount)")
       }
       let block = min(Limits.pageSize, Int(byteCount))
       let buffer = UnsafeMutableRawPointer.allocate(byteCount: block, alignment: Limits.pageSize)

@@ -24,7 +24,8 @@ struct DeviceUsage: Sendable {
     let disk = String(path.dropFirst("/dev/".count))
     let partitions = SmallFile.entries("/sys/block/\(disk)").filter { $0.hasPrefix("\(disk)p") }
     for name in [disk] + partitions {
-      guard let text = SmallFile.text("/sys/class/block/\(name)/dev"), let numbers = DeviceNumbers(text) else {
+      guard let text = SmallFile.text("/sys/class/block/\(name)/dev"), let numbers = DeviceNumbers(text)
+      else {
         continue
       }
       mounts += Mount.of(numbers)
@@ -35,6 +36,9 @@ struct DeviceUsage: Sendable {
 
   /// Whether anybody uses it, as far as can be seen.
   var isInUse: Bool { !mounts.isEmpty || !holders.isEmpty || !openers.isEmpty }
+
+  /// Whether it is open somewhere, but neither mounted nor beneath another device.
+  var isOnlyOpen: Bool { mounts.isEmpty && holders.isEmpty && !openers.isEmpty }
 
   /// Who uses it, in words.
   var description: String {

@@ -73,7 +73,9 @@ struct Journal: Sendable {
 
   /// All attachments.
   func rows() throws(BlockError) -> [Row] {
-    try Self.explained("read", "the journal") { try database.read { try Row.order(Column("createdAt")).fetchAll($0) } }
+    try Self.explained("read", "the journal") {
+      try database.read { try Row.order(Column("createdAt")).fetchAll($0) }
+    }
   }
 
   /// Writes an attachment down, or what has changed of it.

@@ -10,8 +10,8 @@ final class ServerLink: Sendable {
   enum Event: Sendable {
     /// A message, and the device's descriptor if one came along.
     case message(ServerMessage, DeviceHold?)
-    /// The server is gone.
-    case end
+    /// The server is gone, or cannot be understood, which comes to the same; then the error says why.
+    case end(BlockError?)
   }
 
   private let socket: MessageSocket
@@ -29,15 +29,16 @@ final class ServerLink: Sendable {
   }
 
   private func read(_ post: AsyncStream<Event>.Continuation) {
+    var problem: BlockError?
     do throws(BlockError) {
       while case .message(let bytes, let descriptors) = try socket.receive() {
         let holds = descriptors.map { DeviceHold(Descriptor(owning: $0)) }
         post.yield(.message(try decodeMessage(ServerMessage.self, bytes), holds.first))
       }
     } catch {
-      // A server that cannot be understood is as good as gone; what it serves is cleaned up as such.
+      problem = error
     }
-    post.yield(.end)
+    post.yield(.end(problem))
     post.finish()
   }
 

@@ -53,7 +53,9 @@ struct ConfiguredImage {
   ///
   /// - Throws: If it cannot be written and nothing else has failed; an error that is reported already is
   ///   not hidden by this one.
-  private func report(_ result: String, to file: String, instead failure: BlockError?) async throws(BlockError) {
+  private func report(_ result: String, to file: String, instead failure: BlockError?)
+    async throws(BlockError)
+  {
     guard options.writesResultFile, !file.isEmpty else { return }
     do {
       try await services.files.replaceContents(of: absolute(file), with: Array(result.utf8))
@@ -103,7 +105,8 @@ struct ConfiguredImage {
   ) throws(LayerFailure) -> ArraySlice<ImageConfig.Lower> {
     if config.accelerationLayer && !config.recordTracePath.isEmpty {
       throw failure(
-        .invalidArgument, "accelerationLayer and recordTracePath exclude each other", "Remove one of the two.")
+        .invalidArgument, "accelerationLayer and recordTracePath exclude each other", "Remove one of the two."
+      )
     }
     if config.accelerationLayer && !config.lowers.isEmpty {
       notices.append("the last of the lowers is an acceleration layer and is left out")
@@ -127,7 +130,7 @@ struct ConfiguredImage {
         guard next < lowers.count else { return }
         let number = next
         next += 1
-        group.addTask { (number, await self.outcome(of: lowers[number], config)) }
+        group.addTask { (number, await self.outcome(of: number, config)) }
       }
       for _ in 0..<Limits.parallelLayerOpens { startNext() }
       while let (number, outcome) = await group.next() {
@@ -142,20 +145,21 @@ struct ConfiguredImage {
   }
 
   private func outcome(
-    of lower: ImageConfig.Lower, _ config: ImageConfig
+    of number: Int, _ config: ImageConfig
   ) async -> Result<Image.OpenedLayer, LayerFailure> {
     do {
-      return .success(try await openLower(lower, of: config))
+      return .success(try await openLower(number, of: config))
     } catch {
       return .failure(error)
     }
   }
 
   private func openLower(
-    _ lower: ImageConfig.Lower, of config: ImageConfig
+    _ number: Int, of config: ImageConfig
   ) async throws(LayerFailure) -> Image.OpenedLayer {
+    let lower = config.lowers[number]
     guard let spelling = lower.candidates.first(where: { services.files.exists(absolute($0)) }) else {
-      throw notLocal(lower, config)
+      throw notLocal(number, config)
     }
     var target: LayerOpener.Target?
     if !lower.targetFile.isEmpty {
@@ -170,14 +174,18 @@ struct ConfiguredImage {
   }
 
   /// What to say of a layer that is in none of the places where a local one could be.
-  private func notLocal(_ lower: ImageConfig.Lower, _ config: ImageConfig) -> LayerFailure {
+  private func notLocal(_ number: Int, _ config: ImageConfig) -> LayerFailure {
+    let lower = config.lowers[number]
     guard config.repoBlobUrl.isEmpty else { return remote(lower.digest, config) }
     let places = lower.candidates.map(absolute).joined(separator: ", ")
+    let name = "lowers[\(number)] of \(reference.path)"
     return LayerFailure(
       place: .noRepository,
       error: BlockError(
-        .notFound, step: "open layer", object: places.isEmpty ? "without file or dir" : places,
-        cause: "there is no such file, and the configuration \(reference.path) names no repoBlobUrl",
+        .notFound, step: "open layer", object: places.isEmpty ? name : places,
+        cause: places.isEmpty
+          ? "it has neither a file nor a dir, and the configuration no repoBlobUrl"
+          : "there is no such file, and \(name) has no repoBlobUrl to get it from",
         remedy: "Correct the layer's file or dir in the configuration."))
   }
 

@@ -67,7 +67,8 @@ extension Image {
         at: piece.lowerBound, byteCount: Int(piece.upperBound - piece.lowerBound), using: workspace)
       for run in Self.nonZeroRuns(of: bytes) {
         try await target.write(
-          at: piece.lowerBound + UInt64(run.lowerBound), from: bytes.span.bytes.extracting(run), isDurable: false)
+          at: piece.lowerBound + UInt64(run.lowerBound), from: bytes.span.bytes.extracting(run),
+          isDurable: false)
         written.advance(by: UInt64(run.count))
       }
       progress.advance(by: UInt64(bytes.count))

@@ -133,7 +133,8 @@ extension KeyedDecodingContainer {
     guard let value = try decodeIfPresent(Double.self, forKey: key) else { return nil }
     guard value == value.rounded(), value >= Double(Value.min), value <= Double(Value.max) else {
       throw DecodingError.typeMismatch(
-        type, .init(codingPath: codingPath + [key], debugDescription: "\(value) is no whole number that fits"))
+        type, .init(codingPath: codingPath + [key], debugDescription: "\(value) is no whole number that fits")
+      )
     }
     return try decode(type, forKey: key)
   }

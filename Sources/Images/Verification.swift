@@ -67,7 +67,8 @@ extension Image {
     do throws(BlockError) {
       let pieces = WorkShare.pieces(of: try await volume.dataExtents())
       progress.expect(pieces.reduce(0) { $0 + UInt64($1.count) })
-      try await WorkShare.forEach(pieces, taskCount: taskCount) { (piece, workspace) async throws(BlockError) in
+      try await WorkShare.forEach(pieces, taskCount: taskCount) {
+        (piece, workspace) async throws(BlockError) in
         _ = try await volume.read(at: piece.lowerBound, byteCount: piece.count, using: workspace)
         notebook.count(unchecked: UInt64(piece.count))
         progress.advance(by: UInt64(piece.count))
@@ -80,7 +81,8 @@ extension Image {
 
   /// Where the tasks of an examination write down what they find.
   final class Notebook: Sendable {
-    private let contents = Mutex(Verification(isSound: true, checkedBytes: 0, uncheckedBytes: 0, findings: []))
+    private let contents = Mutex(
+      Verification(isSound: true, checkedBytes: 0, uncheckedBytes: 0, findings: []))
 
     func add(_ severity: Verification.Finding.Severity, _ file: String, _ text: String) {
       contents.withLock { contents in
@@ -108,7 +110,8 @@ extension Image.OpenedLayer {
     let sector = VolumeGeometry.sectorSize
     if let last = layer.segments.last, last.end * sector > diskSize {
       let beyond = layer.segments.count { $0.end * sector > diskSize }
-      notebook.add(.warning, path, "\(beyond) extents lie beyond the disk's end at byte \(diskSize) and are not seen")
+      notebook.add(
+        .warning, path, "\(beyond) extents lie beyond the disk's end at byte \(diskSize) and are not seen")
     }
     if layer.segments.isEmpty, let source = layer.sources.first, source.byteCount > 8192 {
       notebook.add(.warning, path, "the index is empty although the file has room for data")
@@ -130,12 +133,14 @@ extension Image.OpenedLayer {
     let hasChecksums = zfile.hasBlockChecksums
     let path = self.path
     do throws(BlockError) {
-      try await WorkShare.forEach(pieces, taskCount: taskCount) { (piece, workspace) async throws(BlockError) in
+      try await WorkShare.forEach(pieces, taskCount: taskCount) {
+        (piece, workspace) async throws(BlockError) in
         for start in stride(from: piece.lowerBound, to: piece.upperBound, by: zfile.blockSize) {
           let count = Int(min(UInt64(zfile.blockSize), piece.upperBound - start))
           do throws(BlockError) {
             _ = try await zfile.bytes(at: start, byteCount: count, using: workspace)
-            notebook.count(checked: hasChecksums ? UInt64(count) : 0, unchecked: hasChecksums ? 0 : UInt64(count))
+            notebook.count(
+              checked: hasChecksums ? UInt64(count) : 0, unchecked: hasChecksums ? 0 : UInt64(count))
           } catch {
             notebook.add(.damage, path, error.description)
           }
@@ -160,12 +165,14 @@ extension Image.OpenedLayer {
     let pieces = WorkShare.pieces(of: ranges)
     progress.expect(pieces.reduce(0) { $0 + UInt64($1.count) })
     do throws(BlockError) {
-      try await WorkShare.forEach(pieces, taskCount: taskCount) { (piece, workspace) async throws(BlockError) in
+      try await WorkShare.forEach(pieces, taskCount: taskCount) {
+        (piece, workspace) async throws(BlockError) in
         _ = try await source.bytes(at: piece.lowerBound, byteCount: piece.count, using: workspace)
         notebook.count(unchecked: UInt64(piece.count))
         progress.advance(by: UInt64(piece.count))
       }
-      notebook.add(.note, source.name, "it is not compressed and has no checksums; all of its data could be read")
+      notebook.add(
+        .note, source.name, "it is not compressed and has no checksums; all of its data could be read")
     } catch {
       notebook.add(.damage, source.name, error.description)
     }

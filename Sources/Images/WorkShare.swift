@@ -39,7 +39,8 @@ enum WorkShare {
           do throws(BlockError) {
             while let number = next.take(below: pieces.count) {
               if Task.isCancelled {
-                throw BlockError(.cancelled, step: "read", object: "the image", cause: "the work was called off")
+                throw BlockError(
+                  .cancelled, step: "read", object: "the image", cause: "the work was called off")
               }
               try await body(pieces[number], workspace)
             }

@@ -69,11 +69,26 @@ public enum BlockDevice {
     SmallFile.entries("/proc").compactMap(Int32.init).filter { $0 != except }.compactMap { pid in
       let hasOpen = SmallFile.entries("/proc/\(pid)/fd").contains { fd in
         var status = stat()
-        guard stat("/proc/\(pid)/fd/\(fd)", &status) == 0, status.st_mode & S_IFMT == S_IFBLK else { return false }
-        return DeviceNumbers(major: clinux_major(status.st_rdev), minor: clinux_minor(status.st_rdev)) == numbers
+        guard stat("/proc/\(pid)/fd/\(fd)", &status) == 0, status.st_mode & S_IFMT == S_IFBLK else {
+          return false
+        }
+        return DeviceNumbers(major: clinux_major(status.st_rdev), minor: clinux_minor(status.st_rdev))
+          == numbers
+          && !isPath(fd, of: pid)
       }
       return hasOpen ? Opener(pid: pid, command: SmallFile.text("/proc/\(pid)/comm") ?? "?") : nil
     }
+  }
+}
+
+extension BlockDevice {
+  /// Whether a descriptor only stands for a path (`O_PATH`): such a one does not have the device open.
+  private static func isPath(_ fd: String, of pid: Int32) -> Bool {
+    guard let info = SmallFile.text("/proc/\(pid)/fdinfo/\(fd)"),
+      let line = info.split(separator: "\n").first(where: { $0.hasPrefix("flags:") }),
+      let flags = Int32(line.dropFirst("flags:".count).drop { $0.isWhitespace }, radix: 8)
+    else { return false }
+    return flags & clinux_O_PATH != 0
   }
 }
 
@@ -98,38 +113,4 @@ public struct DeviceNumbers: Sendable, Hashable, CustomStringConvertible {
   }
 
   public var description: String { "\(major):\(minor)" }
-}
-
-/// Files of a few bytes, as sysfs and procfs have them.
-public enum SmallFile {
-  /// The text without its last newline; `nil` if it cannot be read, which for such files means that what
-  /// they speak of is not there.
-  public static func text(_ path: String, limit: Int = 1 << 20) -> String? {
-    guard let descriptor = try? Descriptor.open(path, O_RDONLY) else { return nil }
-    var bytes: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 4096)
-    while bytes.count < limit {
-      let count = read(descriptor.raw, &chunk, chunk.count)
-      if count < 0 && errno == EINTR { continue }
-      guard count >= 0 else { return nil }
-      if count == 0 { break }
-      bytes += chunk[..<count]
-    }
-    if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
-    return String(decoding: bytes, as: UTF8.self)
-  }
-
-  /// The names in a directory, without `.` and `..`; none if it cannot be read.
-  public static func entries(_ path: String) -> [String] {
-    guard let directory = opendir(path) else { return [] }
-    defer { closedir(directory) }
-    var names: [String] = []
-    while let entry = readdir(directory) {
-      let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      if name != "." && name != ".." { names.append(name) }
-    }
-    return names
-  }
 }

@@ -98,12 +98,19 @@ public struct ProcessIdentity: Sendable, Hashable, Codable {
   /// When it started, in clock ticks since boot: field 22 of `/proc/PID/stat`.
   public let startTime: UInt64
 
-  /// The process that has an ID now; `nil` if there is none.
+  /// `PF_EXITING` of linux/sched.h: it is about to be gone, or gone and not yet waited for.
+  private static let exiting: UInt32 = 0x4
+
+  /// The process that has an ID now; `nil` if there is none, or only what is left of one.
   public init?(pid: Int32) {
-    guard let text = SmallFile.text("/proc/\(pid)/stat"), let close = text.lastIndex(of: ")") else { return nil }
+    guard let text = SmallFile.text("/proc/\(pid)/stat"), let close = text.lastIndex(of: ")") else {
+      return nil
+    }
     // Behind the name, which may hold anything, the fields begin with the third.
     let fields = text[text.index(after: close)...].split(separator: " ")
-    guard fields.count > 19, fields[0] != "Z", let startTime = UInt64(fields[19]) else { return nil }
+    guard fields.count > 19, let flags = UInt32(fields[6]), flags & Self.exiting == 0,
+      let startTime = UInt64(fields[19])
+    else { return nil }
     self.pid = pid
     self.startTime = startTime
   }

@@ -25,7 +25,9 @@ public struct Descriptor: ~Copyable, Sendable {
     let result = Glibc.close(raw)
     let code = errno
     discard self
-    if result != 0 && code != EINTR { throw BlockError(errno: Errno(rawValue: code), step: step, object: object) }
+    if result != 0 && code != EINTR {
+      throw BlockError(errno: Errno(rawValue: code), step: step, object: object)
+    }
   }
 
   /// Gives up ownership: the caller closes it.

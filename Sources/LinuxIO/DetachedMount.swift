@@ -54,7 +54,8 @@ public struct DetachedMount: ~Copyable, Sendable {
     let count = read(context.raw, &words, words.count)
     let said = count > 0 ? " (the kernel says: \(String(decoding: words[..<count], as: UTF8.self)))" : ""
     return BlockError(
-      BlockError.Kind(errno: code), step: step, object: "a \(type) mount", cause: "\(code)\(said)", errno: code)
+      BlockError.Kind(errno: code), step: step, object: "a \(type) mount", cause: "\(code)\(said)",
+      errno: code)
   }
 
   /// Opens a file in it, closed on exec.

@@ -16,7 +16,7 @@ public enum FUSEControl {
     let file: Descriptor
     do {
       file = try control.open("\(connection)/abort", O_WRONLY)
-    } catch where error.errno == .noSuchFileOrDirectory {
+    } catch  where error.errno == .noSuchFileOrDirectory {
       return
     }
     guard write(file.raw, "1", 1) == 1 else {

@@ -31,7 +31,13 @@ extension LinuxFile {
           isDurable
           ? clinux_pwrite_durable(raw, rest, bytes.count - done, position)
           : pwrite(raw, rest, bytes.count - done, position)
-        if result > 0 { done += result } else if result == 0 { return ENOSPC } else if errno != EINTR { return errno }
+        if result > 0 {
+          done += result
+        } else if result == 0 {
+          return ENOSPC
+        } else if errno != EINTR {
+          return errno
+        }
       }
       return 0
     }
@@ -63,13 +69,14 @@ extension LinuxFile {
   public func punchHole(_ range: Range<UInt64>) async throws(BlockError) {
     try allocate(range, clinux_PUNCH_HOLE, "punch a hole into")
     residency?.forget(
-      offset: Int(truncatingIfNeeded: range.lowerBound), byteCount: Int(clamping: range.upperBound - range.lowerBound))
+      offset: Int(truncatingIfNeeded: range.lowerBound),
+      byteCount: Int(clamping: range.upperBound - range.lowerBound))
   }
 
   public func zero(_ range: Range<UInt64>) async throws(BlockError) {
     do {
       try allocate(range, clinux_ZERO_RANGE, "zero")
-    } catch where error.kind == .unsupported {
+    } catch  where error.kind == .unsupported {
       try writeZeros(range)
     }
   }

@@ -53,12 +53,15 @@ public struct LoopDevice: ~Copyable, Sendable {
         isMissing ? .unavailable : error.kind, step: "find a loop device with", object: "/dev/loop-control",
         cause: error.cause,
         remedy: isMissing
-          ? "Load the driver: modprobe loop; in a container, give it the host's /dev/loop-control." : error.remedy,
+          ? "Load the driver: modprobe loop; in a container, give it the host's /dev/loop-control."
+          : error.remedy,
         errno: error.errno)
     }
     for _ in 0..<attempts {
       let number = clinux_ioctl_value(control.raw, UInt(LOOP_CTL_GET_FREE), 0)
-      guard number >= 0 else { throw noFreeDevice(.lastErrno(step: "get a free loop device from", object: "/dev/loop-control")) }
+      guard number >= 0 else {
+        throw noFreeDevice(.lastErrno(step: "get a free loop device from", object: "/dev/loop-control"))
+      }
       let node = try openNode(Int(number))
       if try configure(node, Int(number), file, configuration) {
         return LoopDevice(number: Int(number), descriptor: node)
@@ -80,11 +83,8 @@ public struct LoopDevice: ~Copyable, Sendable {
     let path = "/dev/loop\(number)"
     do {
       return try Descriptor.open(path, O_RDWR)
-    } catch where error.errno == .noSuchFileOrDirectory {
-      let device = try BlockDevice.numbers(ofName: "loop\(number)")
-      guard mknod(path, S_IFBLK | 0o660, device) == 0 || errno == EEXIST else {
-        throw .lastErrno(step: "make the missing node", object: path, remedy: "Make it: mknod \(path) b 7 \(number).")
-      }
+    } catch  where error.errno == .noSuchFileOrDirectory {
+      try BlockDevice.makeNode(ofName: "loop\(number)")
       return try Descriptor.open(path, O_RDWR)
     }
   }

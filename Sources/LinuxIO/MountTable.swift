@@ -73,7 +73,8 @@ extension Mount {
     guard Glibc.mount(device, directory, type, flags, options.isEmpty ? nil : options) == 0 else {
       let code = Errno(rawValue: errno)
       throw BlockError(
-        errno: code, step: "mount", object: "\(device) (\(type)) at \(directory)", remedy: remedy(for: code, type))
+        errno: code, step: "mount", object: "\(device) (\(type)) at \(directory)",
+        remedy: remedy(for: code, type))
     }
   }
 

@@ -27,14 +27,16 @@ public struct WorkerThread: Sendable {
   public init(name: String, _ body: @escaping @Sendable () -> Void) throws(BlockError) {
     let start = Unmanaged.passRetained(Start(name: name, body: body))
     var handle = pthread_t()
-    let code = pthread_create(&handle, nil, { argument in
-      // pthread_create hands over the pointer it was given, which is the retained Start.
-      guard let argument else { return nil }
-      let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
-      clinux_name_thread(String(start.name.prefix(15)))
-      start.body()
-      return nil
-    }, start.toOpaque())
+    let code = pthread_create(
+      &handle, nil,
+      { argument in
+        // pthread_create hands over the pointer it was given, which is the retained Start.
+        guard let argument else { return nil }
+        let start = Unmanaged<Start>.fromOpaque(argument).takeRetainedValue()
+        clinux_name_thread(String(start.name.prefix(15)))
+        start.body()
+        return nil
+      }, start.toOpaque())
     guard code == 0 else {
       start.release()
       throw BlockError(errno: Errno(rawValue: code), step: "start the thread", object: name)

@@ -36,7 +36,8 @@ actor GzipDecoder {
     let isLast = checkpointNumber + 1 == index.checkpoints.count
     let next = isLast ? index.contentByteCount : index.checkpoints[checkpointNumber + 1].contentOffset
     let pageSize = GzipSource.pageByteCount
-    let pagesWanted = min(max((next + pageSize - 1) / pageSize, number + 1) - number, UInt64(Self.pagesPerCall))
+    let pagesWanted = min(
+      max((next + pageSize - 1) / pageSize, number + 1) - number, UInt64(Self.pagesPerCall))
     let end = min((number + pagesWanted) * pageSize, index.contentByteCount)
 
     let inflate = try await begin(checkpoint)

@@ -95,7 +95,8 @@ public final class GzipSource: ByteSource {
     guard let page = pages.first(where: { $0.0 == number })?.1 else {
       throw BlockError(
         .corrupt, step: "decode", object: name,
-        cause: "the content at byte \(number * Self.pageByteCount) did not come out of the checkpoint before it",
+        cause:
+          "the content at byte \(number * Self.pageByteCount) did not come out of the checkpoint before it",
         remedy: "Build the gzip index again.")
     }
     return page

@@ -69,7 +69,8 @@ public struct LSMTHeader: Sendable, Hashable {
   init(_ bytes: RawSpan, as role: Role, at position: UInt64, of file: String) throws(BlockError) {
     precondition(bytes.byteCount == Self.byteCount, "a header of \(bytes.byteCount) bytes")
     guard bytes.holds(Self.magic0, at: 0) else {
-      throw .corrupt(file: file, field: "\(role.rawValue) magic0", at: position, "is not that of an LSMT file")
+      throw .corrupt(
+        file: file, field: "\(role.rawValue) magic0", at: position, "is not that of an LSMT file")
     }
     guard bytes.holds(Self.magic1, at: 8) else {
       throw .corrupt(

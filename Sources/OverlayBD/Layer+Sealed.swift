@@ -116,7 +116,8 @@ extension Layer {
     guard byteCount <= trailerPosition - trailer.indexOffset else {
       throw .corrupt(
         file: source.name, field: "trailer index_size", at: trailerPosition + 40,
-        "is \(trailer.indexCount) entries, which do not fit between byte \(trailer.indexOffset) and the trailer")
+        "is \(trailer.indexCount) entries, which do not fit between byte \(trailer.indexOffset) and the trailer"
+      )
     }
     return IndexReader(source: source, start: trailer.indexOffset, count: Int(trailer.indexCount))
   }

@@ -18,7 +18,8 @@ extension Layer {
     let indexHeader = try await readHeader(of: index, as: .writableIndexHeader, using: workspace)
     let bounds = DataBounds(
       first: LSMTHeader.firstDataSector, end: data.byteCount / VolumeGeometry.sectorSize, bindsZeroed: true)
-    let log = try await readLog(of: index, indexHeader, using: workspace) { (entry, number, position) throws(BlockError) in
+    let log = try await readLog(of: index, indexHeader, using: workspace) {
+      (entry, number, position) throws(BlockError) in
       try bounds.check(entry, number: number, at: position, of: index.name)
       return 0
     }
@@ -50,7 +51,8 @@ extension Layer {
     let dataBounds = DataBounds(first: 0, end: data.byteCount / sector, bindsZeroed: false)
     let targetBounds = DataBounds(
       first: 0, end: (target.byteCount + sector - 1) / sector, bindsZeroed: false)
-    let log = try await readLog(of: index, header, using: workspace) { (entry, number, position) throws(BlockError) in
+    let log = try await readLog(of: index, header, using: workspace) {
+      (entry, number, position) throws(BlockError) in
       switch entry.tag - smallest {
       case 0:
         try dataBounds.check(entry, number: number, at: position, of: index.name)
@@ -114,7 +116,9 @@ extension Layer {
   }
 
   /// Opens a file in sparse mode: what the file system has allocated is what was written.
-  private static func openSparse(_ data: any BlockFile, _ header: LSMTHeader) async throws(BlockError) -> Layer {
+  private static func openSparse(_ data: any BlockFile, _ header: LSMTHeader) async throws(BlockError)
+    -> Layer
+  {
     let sector = VolumeGeometry.sectorSize
     let first = UInt64(LSMTHeader.byteCount)
     var segments = ContiguousArray<Segment>()

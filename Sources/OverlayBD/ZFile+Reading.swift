@@ -102,7 +102,8 @@ extension ZFile {
   ///
   /// Reads that follow each other share a block whenever layers and blocks are not aligned alike.
   @inline(__always)
-  private func copyDecoded(_ offset: UInt64, _ destination: inout MutableRawSpan, _ state: ZFileState) -> Int {
+  private func copyDecoded(_ offset: UInt64, _ destination: inout MutableRawSpan, _ state: ZFileState) -> Int
+  {
     let block = offset &>> blockShift
     guard state.decodedBlock == (serial, block), destination.byteCount > 0 else { return 0 }
     let skipped = Int(offset &- block &<< blockShift)

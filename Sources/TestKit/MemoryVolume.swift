@@ -10,7 +10,8 @@ public final class MemoryVolume: ExtentReporting {
   private let waits: Bool
 
   /// Makes a disk of some content.
-  public init(_ content: [UInt8], isReadOnly: Bool = false, waits: Bool = false, logicalBlockSize: Int = 512) {
+  public init(_ content: [UInt8], isReadOnly: Bool = false, waits: Bool = false, logicalBlockSize: Int = 512)
+  {
     bytes = Mutex(content)
     self.waits = waits
     geometry = VolumeGeometry(

@@ -11,7 +11,9 @@ public enum OpsScript {
       let length = number(words[2])
       guard offset + length <= disk.count else { continue }
       switch verb {
-      case "w": disk.replaceSubrange(offset..<offset + length, with: content(words[3], UInt64(number(words[4])), length))
+      case "w":
+        disk.replaceSubrange(
+          offset..<offset + length, with: content(words[3], UInt64(number(words[4])), length))
       case "d": disk.replaceSubrange(offset..<offset + length, with: repeatElement(0, count: length))
       default: fatalError("unknown verb \(verb)")
       }
@@ -21,7 +23,9 @@ public enum OpsScript {
   /// A number with a binary suffix.
   static func number(_ word: String) -> Int {
     let shift = ["K": 10, "M": 20, "G": 30][word.suffix(1)] ?? 0
-    guard let value = Int(shift == 0 ? word : String(word.dropLast())) else { fatalError("no number: \(word)") }
+    guard let value = Int(shift == 0 ? word : String(word.dropLast())) else {
+      fatalError("no number: \(word)")
+    }
     return value << shift
   }
 

@@ -31,7 +31,9 @@ public final class Scratch: Sendable {
   public func write(_ name: String, text: String) throws -> String { try write(name, Array(text.utf8)) }
 
   /// A file's bytes.
-  public func bytes(_ name: String) throws -> [UInt8] { Array(try Data(contentsOf: URL(filePath: self(name)))) }
+  public func bytes(_ name: String) throws -> [UInt8] {
+    Array(try Data(contentsOf: URL(filePath: self(name))))
+  }
 
   /// Copies a file or folder of the fixtures into it, and returns its path.
   @discardableResult

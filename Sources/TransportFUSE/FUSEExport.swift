@@ -44,7 +44,8 @@ public final class FUSEExport: Sendable {
     let mount = try DetachedMount(
       "fuse", source: "ashlar",
       options: [
-        ("fd", "\(master.raw)"), ("rootmode", "40000"), ("user_id", "\(getuid())"), ("group_id", "\(getgid())"),
+        ("fd", "\(master.raw)"), ("rootmode", "40000"), ("user_id", "\(getuid())"),
+        ("group_id", "\(getgid())"),
         ("max_read", "\(Limits.requestBytes)"),
       ])
     var queues: [FUSEQueue] = []

@@ -88,7 +88,8 @@ final class FUSEQueue: Sendable {
     return serve(request, slot.data(count: count), slot, header, workspace)
   }
 
-  private func serveWrite(_ slot: FUSESlot, _ header: fuse_in_header, _ workspace: Workspace) -> ServeOutcome {
+  private func serveWrite(_ slot: FUSESlot, _ header: fuse_in_header, _ workspace: Workspace) -> ServeOutcome
+  {
     let arguments = slot.argument(fuse_write_in.self)
     let count = Int(arguments.size)
     let received = Int(header.len) - MemoryLayout<fuse_in_header>.size - MemoryLayout<fuse_write_in>.size
@@ -102,7 +103,9 @@ final class FUSEQueue: Sendable {
     return serve(request, slot.writtenData(count: count), slot, header, workspace)
   }
 
-  private func serveAllocation(_ slot: FUSESlot, _ header: fuse_in_header, _ workspace: Workspace) -> ServeOutcome {
+  private func serveAllocation(_ slot: FUSESlot, _ header: fuse_in_header, _ workspace: Workspace)
+    -> ServeOutcome
+  {
     let arguments = slot.argument(fuse_fallocate_in.self)
     let flags: BlockRequest.Flags
     switch Int32(bitPattern: arguments.mode) {

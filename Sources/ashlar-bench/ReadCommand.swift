@@ -59,7 +59,8 @@ struct ReadCommand: AsyncParsableCommand {
         let request = BlockRequest(.read, at: block * UInt64(blockSize), byteCount: UInt64(blockSize))
         guard try volume.performNow(request, data: &span, using: workspace) == .done else {
           throw BlockError(
-            .ioError, step: "measure", object: "\(image.reference)", cause: "a request had to wait for a disk",
+            .ioError, step: "measure", object: "\(image.reference)",
+            cause: "a request had to wait for a disk",
             remedy: "Put the image on a tmpfs.")
         }
         requests += 1

@@ -22,7 +22,8 @@ struct AttachCommand: AsyncParsableCommand {
   @Argument(help: "The image: PATH, overlaybd:PATH or raw:PATH.")
   var image: String?
 
-  @Option(help: "How the device is made: \(TransportChoice.allCases.map(\.rawValue).joined(separator: ", ")).")
+  @Option(
+    help: "How the device is made: \(TransportChoice.allCases.map(\.rawValue).joined(separator: ", ")).")
   var transport = TransportChoice.auto.rawValue
 
   @Flag(help: "Refuse writes.")
@@ -68,7 +69,8 @@ struct AttachCommand: AsyncParsableCommand {
 
 /// `ashlar detach`.
 struct DetachCommand: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(commandName: "detach", abstract: "Take a block device apart.")
+  static let configuration = CommandConfiguration(
+    commandName: "detach", abstract: "Take a block device apart.")
 
   @OptionGroup var instance: InstanceOptions
 
@@ -111,8 +113,10 @@ struct ListCommand: AsyncParsableCommand {
     if json { return try Output.json(infos) }
     let rows = infos.map { info in
       [
-        info.id.text, info.device ?? "-", info.state.rawValue, Output.size(info.size), info.readOnly ? "ro" : "rw",
-        info.transport, info.mounts.isEmpty ? "-" : info.mounts.map(\.directory).joined(separator: ","), info.image,
+        info.id.text, info.device ?? "-", info.state.rawValue, Output.size(info.size),
+        info.readOnly ? "ro" : "rw",
+        info.transport, info.mounts.isEmpty ? "-" : info.mounts.map(\.directory).joined(separator: ","),
+        info.image,
       ]
     }
     Output.table(["ID", "DEVICE", "STATE", "SIZE", "MODE", "TRANSPORT", "MOUNTED", "IMAGE"], rows)

@@ -12,7 +12,8 @@ struct DaemonCommand: AsyncParsableCommand {
 
   /// `ashlar daemon start`.
   struct Start: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Start the manager, to stay until it is stopped.")
+    static let configuration = CommandConfiguration(
+      abstract: "Start the manager, to stay until it is stopped.")
 
     @OptionGroup var instance: InstanceOptions
 
@@ -37,7 +38,8 @@ struct DaemonCommand: AsyncParsableCommand {
       let directories = instance.directories
       guard Daemon(directories).isRunning else {
         throw BlockError(
-          .unavailable, step: "speak to", object: "the manager of \(directories.run)", cause: "none is running",
+          .unavailable, step: "speak to", object: "the manager of \(directories.run)",
+          cause: "none is running",
           remedy: "Every command starts one when it needs one; to have one stay: ashlar daemon start.")
       }
       let status: ManagerStatus = try await APIClient(socket: directories.apiSocket).call(.get, "/v1/status")
@@ -59,7 +61,8 @@ struct DaemonCommand: AsyncParsableCommand {
       let directories = instance.directories
       let daemon = Daemon(directories)
       guard daemon.isRunning else { return Output.note("ashlar: no manager is running") }
-      let status: ManagerStatus = try await APIClient(socket: directories.apiSocket).call(.post, "/v1/shutdown")
+      let status: ManagerStatus = try await APIClient(socket: directories.apiSocket).call(
+        .post, "/v1/shutdown")
       let process = ProcessIdentity(pid: status.pid)
       let clock = LinuxClock()
       let end = clock.now + .seconds(10)

@@ -42,7 +42,8 @@ struct ImageCommand: AsyncParsableCommand {
 
     func run() async throws {
       let text = image
-      let summary = try await onBlockingThreads { () async throws(BlockError) in try await open(text).summary }
+      let summary = try await onBlockingThreads { () async throws(BlockError) in try await open(text).summary
+      }
       if json { try Output.json(summary) } else { show(summary) }
     }
   }

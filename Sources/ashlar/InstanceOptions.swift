@@ -14,6 +14,9 @@ struct InstanceOptions: ParsableArguments {
   @Option(name: .customLong("run"), help: "Where sockets and links are kept (ASHLAR_RUN; /run/ashlar).")
   var runDirectory: String?
 
+  /// With how many managers in a row a command tries it.
+  private static let attempts = 4
+
   /// Its directories.
   var directories: EngineDirectories {
     EngineDirectories(
@@ -23,16 +26,19 @@ struct InstanceOptions: ParsableArguments {
 
   /// Runs a body with a client of the instance's manager, which is started if none runs.
   ///
-  /// If the manager goes away meanwhile, everything is tried once more with the next one: what is asked of
-  /// a manager may be asked again.
+  /// If the manager goes away meanwhile, everything is tried again with the next one: what is asked of a
+  /// manager may be asked again.
   func withManager<Reply>(
     _ body: (APIClient) async throws(BlockError) -> Reply
   ) async throws(BlockError) -> Reply {
     let daemon = Daemon(directories)
-    do throws(BlockError) {
-      return try await body(try await daemon.client())
-    } catch where error.kind == .disconnected && !daemon.isRunning {
-      return try await body(try await daemon.client())
+    var attempt = 1
+    while true {
+      do throws(BlockError) {
+        return try await body(try await daemon.client())
+      } catch  where error.kind == .disconnected && attempt < Self.attempts {
+        attempt += 1
+      }
     }
   }
 }
@@ -68,27 +74,32 @@ struct Daemon: Sendable {
     let log = try Descriptor.open(
       directories.log, O_WRONLY | O_CREAT | O_APPEND, mode: 0o600, step: "open the log")
     let null = try Descriptor.open("/dev/null", O_RDONLY)
+    let report = try StartReport()
     let pid = try ChildProcess.start(
       .init(
         program: try program,
         arguments: [
           "manage", "--root", directories.root, "--run", directories.run, "--idle-exit", "\(idleExit)",
+          "--report", "3",
         ],
-        descriptors: [0: null.raw, 1: log.raw, 2: log.raw]))
-    try await waitUntilRunning(pid)
+        descriptors: [0: null.raw, 1: log.raw, 2: log.raw, 3: report.programsEnd]))
+    try await waitUntilRunning(pid, report)
   }
 
-  private func waitUntilRunning(_ pid: Int32) async throws(BlockError) {
+  private func waitUntilRunning(_ pid: Int32, _ report: borrowing StartReport) async throws(BlockError) {
     let end = clock.now + Self.startDeadline
     while !isRunning {
       // One that finds another at work ends; then the other is waited for.
       let isGone = waitpid(pid, nil, WNOHANG) != 0
-      if isGone && ProcessIdentity(pid: pid) == nil && !isLocked && !isRunning { throw failure("it ended at once") }
+      if isGone && ProcessIdentity(pid: pid) == nil && !isLocked && !isRunning {
+        throw failure("it ended at once", report.text())
+      }
       guard clock.now < end else { throw failure("it did not answer within \(Self.startDeadline)") }
       do {
         try await clock.sleep(for: .milliseconds(5))
       } catch {
-        throw BlockError(.cancelled, step: "start", object: "the manager", cause: "the command was called off")
+        throw BlockError(
+          .cancelled, step: "start", object: "the manager", cause: "the command was called off")
       }
     }
   }
@@ -102,7 +113,10 @@ struct Daemon: Sendable {
     }
   }
 
-  private func failure(_ cause: String) -> BlockError {
+  private func failure(_ cause: String, _ report: [UInt8] = []) -> BlockError {
+    if !report.isEmpty, let said = try? decodeMessage(ErrorReply.self, report) {
+      return said.error.error
+    }
     let lines = SmallFile.text(directories.log)?.split(separator: "\n") ?? []
     let said = lines.last.map { "; its log ends with: \($0)" } ?? ""
     return BlockError(
@@ -122,7 +136,8 @@ struct Daemon: Sendable {
       }
       throw BlockError(
         .notFound, step: "start", object: "the manager",
-        cause: "the program ashlard is neither beside \(own) nor in PATH", remedy: "Install it: make install.")
+        cause: "the program ashlard is neither beside \(own) nor in PATH", remedy: "Install it: make install."
+      )
     }
   }
 }

@@ -35,7 +35,9 @@ struct MountCommand: AsyncParsableCommand {
   var readOnly = false
 
   func validate() throws {
-    if let partition, !(1...128).contains(partition) { throw ValidationError("A partition has a number from 1 to 128.") }
+    if let partition, !(1...128).contains(partition) {
+      throw ValidationError("A partition has a number from 1 to 128.")
+    }
   }
 
   func run() async throws {
@@ -58,7 +60,8 @@ struct MountCommand: AsyncParsableCommand {
 /// `ashlar umount`.
 struct UnmountCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "umount", abstract: "Unmount a directory, or everything that an attached device is mounted at.")
+    commandName: "umount",
+    abstract: "Unmount a directory, or everything that an attached device is mounted at.")
 
   @OptionGroup var instance: InstanceOptions
 
@@ -82,28 +85,40 @@ struct UnmountCommand: AsyncParsableCommand {
 
 /// The partitions of a disk.
 enum Partition {
-  private static let deadline = Duration.seconds(5)
+  private static let deadline = Duration.seconds(2)
 
   /// The node of a partition, for which the kernel looks only now.
   static func node(number: Int, of disk: String) async throws(BlockError) -> String {
     let path = "\(disk)p\(number)"
     let name = String(path.dropFirst("/dev/".count))
-    if access("/sys/class/block/\(name)", F_OK) != 0 { try LoopDevice.scanPartitions(of: disk) }
+    if !isKnown(name) { try LoopDevice.scanPartitions(of: disk) }
+    if !isKnown(name) {
+      // Not every kernel reads every kind of table.
+      guard let range = try FileSystemProbe.partition(number, of: disk) else {
+        throw BlockError(
+          .notFound, step: "find", object: path, cause: "there is no partition \(number) on \(disk)",
+          remedy: "See what is there: fdisk -l \(disk).")
+      }
+      try BlockDevice.addPartition(number, at: range, of: disk)
+    }
+    try await waitForNode(path, name)
+    return path
+  }
+
+  private static func isKnown(_ name: String) -> Bool { access("/sys/class/block/\(name)", F_OK) == 0 }
+
+  /// Whoever manages `/dev` is given the time to show a new partition.
+  private static func waitForNode(_ path: String, _ name: String) async throws(BlockError) {
     let clock = LinuxClock()
     let end = clock.now + deadline
     while access(path, F_OK) != 0 {
-      guard access("/sys/class/block/\(name)", F_OK) == 0, clock.now < end else {
-        throw BlockError(
-          .notFound, step: "find", object: path, cause: "the kernel sees no partition \(number) on \(disk)",
-          remedy: "See what is there: fdisk -l \(disk).")
-      }
+      guard clock.now < end else { return try BlockDevice.makeNode(ofName: name) }
       do {
         try await clock.sleep(for: .milliseconds(10))
       } catch {
         throw BlockError(.cancelled, step: "find", object: path, cause: "the command was called off")
       }
     }
-    return path
   }
 
   /// Where a disk and its partitions are mounted, in the order in which they can be unmounted.
@@ -128,12 +143,33 @@ enum FileSystemProbe {
     }
     defer { blkid_free_probe(probe) }
     var value: UnsafePointer<CChar>?
-    guard blkid_do_safeprobe(probe) == 0, blkid_probe_lookup_value(probe, "TYPE", &value, nil) == 0, let value else {
+    guard blkid_do_safeprobe(probe) == 0, blkid_probe_lookup_value(probe, "TYPE", &value, nil) == 0, let value
+    else {
       throw BlockError(
         .unsupported, step: "recognise the file system on", object: device,
         cause: "libblkid finds none, or more than one",
         remedy: "Name it with --fs; if the disk has partitions, name one with --partition.")
     }
     return String(cString: value)
+  }
+
+  /// Where a partition is on a disk, in bytes; `nil` if there is none of that number.
+  static func partition(_ number: Int, of disk: String) throws(BlockError) -> Range<UInt64>? {
+    guard let probe = blkid_new_probe_from_filename(disk) else {
+      throw BlockError(errno: Errno(rawValue: errno), step: "open", object: disk)
+    }
+    defer { blkid_free_probe(probe) }
+    guard let list = blkid_probe_get_partitions(probe),
+      let partition = blkid_partlist_get_partition_by_partno(list, Int32(number)),
+      let start = UInt64(exactly: blkid_partition_get_start(partition)),
+      let count = UInt64(exactly: blkid_partition_get_size(partition)), count > 0
+    else { return nil }
+    let lower = start.multipliedReportingOverflow(by: VolumeGeometry.sectorSize)
+    let length = count.multipliedReportingOverflow(by: VolumeGeometry.sectorSize)
+    let upper = lower.partialValue.addingReportingOverflow(length.partialValue)
+    guard !lower.overflow, !length.overflow, !upper.overflow, upper.partialValue <= UInt64(Int64.max) else {
+      return nil
+    }
+    return lower.partialValue..<upper.partialValue
   }
 }

@@ -24,6 +24,8 @@ enum Output {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     do {
+      // The encoder breaks the line inside an empty array.
+      if let list = value as? any Collection, list.isEmpty { return "[]" }
       return String(decoding: try encoder.encode(value), as: UTF8.self)
     } catch {
       throw BlockError(.ioError, step: "encode", object: "the answer", cause: "\(error)")

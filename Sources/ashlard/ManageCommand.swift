@@ -24,6 +24,9 @@ struct ManageCommand: AsyncParsableCommand {
   @Option(help: "End after so many seconds with nothing attached; 0 for never.")
   var idleExit = 0
 
+  @Option(help: .hidden)
+  var report: Int32?
+
   @Flag(name: .shortAndLong, help: "Log more.")
   var verbose = false
 
@@ -38,10 +41,13 @@ struct ManageCommand: AsyncParsableCommand {
     let manager: Manager
     do throws(BlockError) {
       manager = try await Manager.start(
-        .init(directories: directories, program: try LinuxFileSystem().resolve("/proc/self/exe")), .linux, log: log)
+        .init(directories: directories, program: try LinuxFileSystem().resolve("/proc/self/exe")), .linux,
+        log: log)
     } catch {
+      if let report { try StartReport.write(try encodeMessage(ErrorReply(error)), to: report) }
       throw Ashlard.fail(error, log)
     }
+    if let report { close(report) }
     log.notice("manager \(Release.version) of \(directories.run) runs as process \(getpid())")
 
     let stop = StopSignal()
@@ -49,7 +55,8 @@ struct ManageCommand: AsyncParsableCommand {
       manager, .linux,
       status: { count in
         ManagerStatus(
-          version: Release.version, pid: getpid(), attachments: count, root: directories.root, run: directories.run)
+          version: Release.version, pid: getpid(), attachments: count, root: directories.root,
+          run: directories.run)
       },
       onShutdown: { stop.raise() })
     var quiet = Logger(label: "ashlard api", factory: { StreamLogHandler.standardError(label: $0) })

@@ -10,7 +10,8 @@ import Testing
   private func perform(
     _ request: BlockRequest, _ data: [UInt8] = [], on volume: any Volume
   ) async throws -> [UInt8] {
-    var bytes = data.isEmpty && request.carriesData ? [UInt8](repeating: 0, count: Int(request.byteCount)) : data
+    var bytes =
+      data.isEmpty && request.carriesData ? [UInt8](repeating: 0, count: Int(request.byteCount)) : data
     var span = bytes.mutableSpan
     var raw = span.mutableBytes
     try await volume.perform(request, data: &raw, using: Workspace())
@@ -26,7 +27,8 @@ import Testing
     #expect(read == Array(content[4608..<5632]))
     _ = try await perform(
       .init(.write, at: 0, byteCount: 512), [UInt8](repeating: 9, count: 512), on: slice)
-    #expect(disk.content[4095] == content[4095] && disk.content[4096] == 9 && disk.content[4608] == content[4608])
+    #expect(
+      disk.content[4095] == content[4095] && disk.content[4096] == 9 && disk.content[4608] == content[4608])
     _ = try await perform(.flush, on: slice)
     #expect(disk.log.last == .flush)
     await #expect(throws: BlockError.self) {
@@ -82,7 +84,9 @@ import Testing
         MemoryVolume(content), rules: [.init(.probability(0.3))], random: SeededRandom(seed: seed))
       var failures: [Int] = []
       for number in 0..<100 {
-        if (try? await perform(.init(.read, at: 0, byteCount: 512), on: filter)) == nil { failures.append(number) }
+        if (try? await perform(.init(.read, at: 0, byteCount: 512), on: filter)) == nil {
+          failures.append(number)
+        }
       }
       return failures
     }

@@ -17,7 +17,9 @@ import Testing
         let sector = Int.random(in: 0..<64, using: &random)
         let data = [UInt8](repeating: UInt8(truncatingIfNeeded: round), count: 512)
         try await file.write(at: UInt64(sector * 512), from: data.span.bytes, isDurable: false)
-        for position in sector * 512..<(sector + 1) * 512 { possible[position].insert(UInt8(truncatingIfNeeded: round)) }
+        for position in sector * 512..<(sector + 1) * 512 {
+          possible[position].insert(UInt8(truncatingIfNeeded: round))
+        }
       }
       if Bool.random(using: &random) {
         try await file.synchronize()
@@ -28,7 +30,9 @@ import Testing
       for sector in 0..<64 {
         let content = file.content[sector * 512..<(sector + 1) * 512]
         #expect(Set(content).count == 1, "sector \(sector) is torn")
-        #expect(possible[sector * 512].contains(content[sector * 512]) || flushed[sector * 512] == content[sector * 512])
+        #expect(
+          possible[sector * 512].contains(content[sector * 512])
+            || flushed[sector * 512] == content[sector * 512])
       }
       durable = file.content
     }

@@ -1,5 +1,6 @@
 import Attachments
 import Foundation
+import GRDB
 import LinuxIO
 import Synchronization
 import TestKit
@@ -30,7 +31,7 @@ final class Instance: Sendable {
   deinit {
     // A test that failed half-way leaves devices; those of a test that passed are gone already.
     let left = (try? attachments()) ?? []
-    for info in left { _ = try? ashlar("detach", "--id", info.id.text, "--force") }
+    for info in left { _ = try? ashlar("detach", "--id=\(info.id)", "--force") }
     _ = try? ashlar("daemon", "stop")
   }
 
@@ -57,13 +58,23 @@ final class Instance: Sendable {
       environment: ["ASHLAR_ROOT": root, "ASHLAR_RUN": run])
   }
 
-  /// Runs any program, for at most two minutes.
+  /// Runs a shell script with `ashlar` in its path, speaking to this instance.
+  func shell(_ script: String, seconds: Int = 120) throws -> Outcome {
+    let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+    return try Self.run(
+      prefix + ["bash", "-c", script], seconds: seconds,
+      environment: [
+        "ASHLAR_ROOT": root, "ASHLAR_RUN": run, "PATH": "\(scratch("bin")):\(Self.programs):\(path)",
+      ])
+  }
+
+  /// Runs any program, for at most two minutes if nothing else is said.
   static func run(
-    _ command: [String], directory: String = "/", environment: [String: String] = [:]
+    _ command: [String], directory: String = "/", seconds: Int = 120, environment: [String: String] = [:]
   ) throws -> Outcome {
     let process = Process()
     process.executableURL = URL(filePath: "/usr/bin/timeout")
-    process.arguments = ["-k", "5", "120"] + command
+    process.arguments = ["-k", "5", "\(seconds)"] + command
     process.currentDirectoryURL = URL(filePath: directory)
     process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
     let files = try Scratch()
@@ -75,7 +86,8 @@ final class Instance: Sendable {
     try process.run()
     process.waitUntilExit()
     return Outcome(
-      status: process.terminationReason == .exit ? process.terminationStatus : 128 + process.terminationStatus,
+      status: process.terminationReason == .exit
+        ? process.terminationStatus : 128 + process.terminationStatus,
       output: String(decoding: try files.bytes("out"), as: UTF8.self),
       errors: String(decoding: try files.bytes("err"), as: UTF8.self))
   }
@@ -96,6 +108,7 @@ final class Instance: Sendable {
   /// What is attached, by the daemon's own account.
   func attachments() throws -> [AttachmentInfo] {
     let outcome = try ashlar("ls", "--json")
+    try #require(outcome.status == 0, "\(outcome.errors)")
     return try JSONDecoder().decode([AttachmentInfo].self, from: Data(outcome.output.utf8))
   }
 
@@ -105,8 +118,26 @@ final class Instance: Sendable {
     return try JSONDecoder().decode(AttachmentInfo.self, from: Data(outcome.output.utf8))
   }
 
-  /// The manager's process.
+  /// `inspect` for an ID that looks like an option.
+  func inspectRaw(_ id: String) throws -> Outcome { try ashlar("inspect", "--json", "--", id) }
+
+  /// Copies the programs to where every user finds them; ``shell(_:seconds:)`` prefers those.
+  func copyPrograms() throws {
+    let directory = scratch("bin")
+    try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+    for name in ["ashlar", "ashlard"] {
+      try FileManager.default.copyItem(atPath: "\(Self.programs)/\(name)", toPath: "\(directory)/\(name)")
+    }
+  }
+
+  /// Changes the journal, which no manager must have open.
+  func execute(_ statement: String) throws {
+    try DatabaseQueue(path: "\(root)/journal.sqlite").write { try $0.execute(sql: statement) }
+  }
+
+  /// The manager's process, which is started if none runs.
   func managerPid() throws -> Int32 {
+    _ = try ashlar("ls")
     let outcome = try ashlar("daemon", "status", "--json")
     try #require(outcome.status == 0, "\(outcome.errors)")
     return try JSONDecoder().decode(ManagerStatus.self, from: Data(outcome.output.utf8)).pid
@@ -114,12 +145,7 @@ final class Instance: Sendable {
 
   /// Everything of this instance that is left on the host: loop devices, processes, sockets, links, rows.
   func remains() throws -> [String] {
-    var remains: [String] = []
-    for loop in BlockDevice.names(withPrefix: "loop") {
-      if let file = BlockDevice.attribute("loop/backing_file", of: loop), file.contains("/ashlar-") {
-        remains.append("\(loop) over \(file)")
-      }
-    }
+    var remains = loops().map { "\($0)" }
     for name in ["servers", "dev"] {
       remains += SmallFile.entries("\(run)/\(name)").map { "\(name)/\($0)" }
     }
@@ -128,13 +154,39 @@ final class Instance: Sendable {
     return remains
   }
 
-  /// The data servers that run, by the sockets that they listen at.
-  func serverPids() -> [Int32] {
-    SmallFile.entries("/proc").compactMap(Int32.init).filter { pid in
-      guard SmallFile.text("/proc/\(pid)/cmdline")?.contains("ashlard\0serve") == true else { return false }
-      let environment = SmallFile.text("/proc/\(pid)/environ") ?? ""
-      return environment.contains("ASHLAR_RUN=\(run)\0") || environment.hasSuffix("ASHLAR_RUN=\(run)")
+  /// Expects that nothing of this instance is left on the host.
+  func expectNothingLeft(_ location: SourceLocation = #_sourceLocation) throws {
+    let remains = try remains()
+    #expect(remains == [], "\(remains)", sourceLocation: location)
+  }
+
+  /// The loop devices over our files, but for those of other instances at work on this host.
+  private func loops() -> [String] {
+    let foreign = Self.servers().filter { $0.value != run }.values.flatMap {
+      SmallFile.entries("\($0)/servers")
     }
+    return BlockDevice.names(withPrefix: "loop").compactMap { loop in
+      guard let file = BlockDevice.attribute("loop/backing_file", of: loop), file.hasPrefix("/ashlar-"),
+        !file.dropFirst().contains("/"),
+        !foreign.contains(where: { file.contains($0.replacing(".sock", with: "")) })
+      else { return nil }
+      return "\(loop) over \(file)"
+    }
+  }
+
+  /// The data servers that run for this instance.
+  func serverPids() -> [Int32] { Self.servers().filter { $0.value == run }.map(\.key) }
+
+  /// All data servers that run on this host, with their instance's run directory.
+  private static func servers() -> [Int32: String] {
+    var servers: [Int32: String] = [:]
+    for pid in SmallFile.entries("/proc").compactMap(Int32.init) {
+      guard SmallFile.text("/proc/\(pid)/cmdline")?.contains("ashlard\0serve") == true else { continue }
+      let variables = (SmallFile.text("/proc/\(pid)/environ") ?? "").split(separator: "\0")
+      let run = variables.first { $0.hasPrefix("ASHLAR_RUN=") }?.dropFirst("ASHLAR_RUN=".count)
+      servers[pid] = run.map(String.init) ?? "/run/ashlar"
+    }
+    return servers
   }
 
   /// The SHA-256 of a device, read past the page cache.

@@ -22,7 +22,8 @@ struct Tree: Equatable {
   var nodes: [String: Node] = [:]
 
   init(fixture name: String) throws {
-    let list = try JSONSerialization.jsonObject(with: Data(try Fixtures.bytes(name))) as? [[String: Any]] ?? []
+    let list =
+      try JSONSerialization.jsonObject(with: Data(try Fixtures.bytes(name))) as? [[String: Any]] ?? []
     for entry in list {
       func number(_ key: String) -> Int { entry[key] as? Int ?? -1 }
       guard let path = entry["path"] as? String else { continue }
@@ -49,7 +50,8 @@ struct Tree: Equatable {
     let digits = String(status.st_mode, radix: 8)
     var node = Node(
       mode: String(repeating: "0", count: max(0, 6 - digits.count)) + digits, uid: Int(status.st_uid),
-      gid: Int(status.st_gid), mtime: status.st_mtim.tv_sec, nlink: Int(status.st_nlink), inode: Int(status.st_ino),
+      gid: Int(status.st_gid), mtime: status.st_mtim.tv_sec, nlink: Int(status.st_nlink),
+      inode: Int(status.st_ino),
       attributes: [:])
     switch status.st_mode & S_IFMT {
     case S_IFLNK: node.target = try FileManager.default.destinationOfSymbolicLink(atPath: path)
@@ -67,7 +69,8 @@ struct Tree: Equatable {
 
   /// The extended attributes of every node, by getfattr.
   private static func attributes(in directory: String) throws -> [String: [String: String]] {
-    let dump = try Instance.run(["getfattr", "-R", "-h", "-d", "-m", "-", "-e", "hex", "."], directory: directory)
+    let dump = try Instance.run(
+      ["getfattr", "-R", "-h", "-d", "-m", "-", "-e", "hex", "."], directory: directory)
     try #require(dump.status == 0, "\(dump.errors)")
     var attributes: [String: [String: String]] = [:]
     var path = ""

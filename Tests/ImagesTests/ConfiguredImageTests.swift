@@ -31,7 +31,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("missing", BlockError.Kind.notFound, "repoBlobUrl"), ("none", .invalidArgument, "neither lowers nor an upper"),
+    ("missing", BlockError.Kind.notFound, "repoBlobUrl"),
+    ("none", .invalidArgument, "neither lowers nor an upper"),
     ("garbage", .corrupt, "not JSON"), ("badtype", .invalidArgument, "lowers"),
   ])
   func saysWhyItDoesNotOpen(name: String, kind: BlockError.Kind, words: String) async throws {
@@ -85,7 +86,9 @@ import Testing
       "config.v1.json", text: #"{"lowers": [\#(lowers)], "upper": {"index": "index", "data": "data"}}"#)
     let image = try await open(scratch("config.v1.json"))
     #expect(image.volume.geometry.byteCount == 1 << 20 && image.volume.geometry.isReadOnly)
-    #expect(try await image.volume.read(at: 0, byteCount: 512, using: Workspace()) == [UInt8](repeating: 5, count: 512))
+    #expect(
+      try await image.volume.read(at: 0, byteCount: 512, using: Workspace())
+        == [UInt8](repeating: 5, count: 512))
     // A size of 0 is inherited without being written back.
     #expect(try scratch.bytes("index") == pair.index && scratch.bytes("data") == pair.data)
   }
@@ -94,7 +97,8 @@ import Testing
     let scratch = try Scratch()
     try scratch.write("layer", try Fixtures.bytes("lsmt/01-single/single.lsmt"))
     try scratch.write(
-      "config.v1.json", text: #"{"lowers": [{"file": "layer"}, {"dir": "trace"}], "accelerationLayer": true}"#)
+      "config.v1.json", text: #"{"lowers": [{"file": "layer"}, {"dir": "trace"}], "accelerationLayer": true}"#
+    )
     let image = try await open(scratch("config.v1.json"))
     #expect(image.layers.count == 1 && image.notices.count == 1)
     try scratch.write(
@@ -125,9 +129,12 @@ import Testing
     #expect(try await result(scratch, #"[{"file": "none"}]"#) == "failed:empty repoBlobUrl")
     #expect(try await result(scratch, #"[{"file": "bad"}]"#) == "failed:failed to create overlaybd device")
     #expect(try await result(scratch, #"[{"file": "bad.zf"}]"#) == "failed:failed to open switch file bad.zf")
-    #expect(try await result(scratch, #"[{"file": "bad.tar"}]"#) == "failed:failed to open file as tar file bad.tar")
     #expect(
-      try await result(scratch, #"[{"file": "\#(scratch.path)"}]"#) == "failed:failed to open local file \(scratch.path)")
+      try await result(scratch, #"[{"file": "bad.tar"}]"#) == "failed:failed to open file as tar file bad.tar"
+    )
+    #expect(
+      try await result(scratch, #"[{"file": "\#(scratch.path)"}]"#)
+        == "failed:failed to open local file \(scratch.path)")
     #expect(
       try await result(scratch, #"[{"file": "good", "targetFile": "none"}]"#)
         == "failed:failed to open local data file none")

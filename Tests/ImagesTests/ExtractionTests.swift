@@ -8,7 +8,8 @@ import Testing
 @Suite struct ExtractionTests {
   private func open(_ reference: String, _ services: HostServices = .linux) async throws -> Image {
     try await Image.open(
-      try ImageReference(reference, relativeTo: "/"), ImageOptions(isReadOnly: true, writesResultFile: false), services)
+      try ImageReference(reference, relativeTo: "/"), ImageOptions(isReadOnly: true, writesResultFile: false),
+      services)
   }
 
   @Test func aCopyIsEqualAndSparse() async throws {
@@ -18,7 +19,9 @@ import Testing
     let extraction = try await image.extract(
       to: scratch("out.raw"), replaces: false, taskCount: 2, .linux, progress)
     let copy = try await open("raw:\(scratch("out.raw"))")
-    #expect(try await Digest.sha256(of: copy.volume) == "53407265dd5e87f4494fad0f5502f541cae76e9670f27768e9bed8fd60fed49b")
+    #expect(
+      try await Digest.sha256(of: copy.volume)
+        == "53407265dd5e87f4494fad0f5502f541cae76e9670f27768e9bed8fd60fed49b")
     #expect(extraction.byteCount == 64 << 20)
     let allocated = try await copy.volume.dataExtents().reduce(0) { $0 + ($1.upperBound - $1.lowerBound) }
     #expect(allocated < 8 << 20 && extraction.writtenBytes <= allocated)
@@ -81,13 +84,15 @@ import Testing
   @Test func findsEveryBadBlock() async throws {
     let verification = try await verify("damaged/z-block-flip.v1.json")
     #expect(!verification.isSound)
-    #expect(verification.findings.contains { $0.severity == .damage && $0.text.contains("block 2 at byte 3358") })
+    #expect(
+      verification.findings.contains { $0.severity == .damage && $0.text.contains("block 2 at byte 3358") })
     #expect(verification.checkedBytes > 0)
   }
 
   @Test func warnsOfWhatIsNotSeen() async throws {
     let small = try await verify("damaged/vsize-small.v1.json")
-    #expect(small.isSound && small.findings.contains { $0.severity == .warning && $0.text.contains("beyond") })
+    #expect(
+      small.isSound && small.findings.contains { $0.severity == .warning && $0.text.contains("beyond") })
     let empty = try await verify("damaged/idx-size-0.v1.json")
     #expect(empty.isSound && empty.findings.contains { $0.severity == .warning && $0.text.contains("empty") })
     let chain = try await verify("behaviour/reversed.v1.json")

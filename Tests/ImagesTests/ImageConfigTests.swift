@@ -57,7 +57,9 @@ import Testing
   }
 
   @Test func rejectsNumbersThatDoNotFit() throws {
-    for text in [#"{"lowers": [{"size": -1}]}"#, #"{"lowers": [{"size": 1.5}]}"#, #"{"lowers": [{"size": 1e30}]}"#] {
+    for text in [
+      #"{"lowers": [{"size": -1}]}"#, #"{"lowers": [{"size": 1.5}]}"#, #"{"lowers": [{"size": 1e30}]}"#,
+    ] {
       let error = #expect(throws: BlockError.self) { try parse(text) }
       #expect(error?.cause.contains("lowers[0].size") == true, "\(text): \(error?.cause ?? "")")
     }

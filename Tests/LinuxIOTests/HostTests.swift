@@ -15,7 +15,9 @@ import Testing
     let far = try MessageSocket.accept(from: listener)
     let file = try Descriptor.open(try scratch.write("f", text: "hello"), O_RDONLY)
     try near.send([1, 2, 3], descriptors: [file.raw])
-    guard case .message(let bytes, let descriptors) = try far.receive() else { return #expect(Bool(false), "no message") }
+    guard case .message(let bytes, let descriptors) = try far.receive() else {
+      return #expect(Bool(false), "no message")
+    }
     #expect(bytes == [1, 2, 3] && descriptors.count == 1)
     let received = Descriptor(owning: descriptors[0])
     var text = [UInt8](repeating: 0, count: 5)

@@ -74,7 +74,8 @@ import Testing
     let fifo = scratch("fifo")
     #expect(mkfifo(fifo, 0o600) == 0)
     for (path, kind) in [
-      (scratch.path, BlockError.Kind.invalidArgument), (fifo, .invalidArgument), ("/dev/null", .invalidArgument),
+      (scratch.path, BlockError.Kind.invalidArgument), (fifo, .invalidArgument),
+      ("/dev/null", .invalidArgument),
       (scratch("none"), .notFound), (scratch("none/below"), .notFound),
     ] {
       let error = #expect(throws: BlockError.self) { try LinuxFile(path, for: .readOnly) }
@@ -87,7 +88,9 @@ import Testing
     let file = try LinuxFile(try scratch.write("f", [UInt8](repeating: 1, count: 1000)), for: .readOnly)
     #expect(try await file.bytes(at: 1000, byteCount: 0, using: Workspace()) == [])
     for (offset, count) in [(999, 2), (1000, 1), (UInt64.max, 1), (UInt64.max - 1, 512)] as [(UInt64, Int)] {
-      await #expect(throws: BlockError.self) { try await file.bytes(at: offset, byteCount: count, using: Workspace()) }
+      await #expect(throws: BlockError.self) {
+        try await file.bytes(at: offset, byteCount: count, using: Workspace())
+      }
     }
   }
 

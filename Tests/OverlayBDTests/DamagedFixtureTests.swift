@@ -46,11 +46,14 @@ import Testing
     switch try await outcome(row[0]) {
     case .fails(let error):
       #expect(
-        error.object.contains(name) || error.object.contains(name.replacing(".lsmt", with: ".v1.json")), "\(error)")
+        error.object.contains(name) || error.object.contains(name.replacing(".lsmt", with: ".v1.json")),
+        "\(error)")
       #expect(error.cause.contains("at byte"), "\(error)")
       #expect(error.remedy != nil)
       // What upstream reads without harm we may refuse only because a checksum or a length is wrong.
-      if row[3].contains("SAME") { #expect(error.kind == .checksumMismatch || name == "t-paxsize.lsmt", "\(error)") }
+      if row[3].contains("SAME") {
+        #expect(error.kind == .checksumMismatch || name == "t-paxsize.lsmt", "\(error)")
+      }
     case .isNoZFile: #expect(name == "hdr-magic0.zf" || name == "hdr-magic1.zf")
     case let reads:
       if Self.invisible.contains(name) {

@@ -8,7 +8,8 @@ import Testing
 
   @Test func holdsEveryFieldAtItsLimit() {
     let segment = Segment(
-      offset: Segment.maximumOffset, length: Segment.maximumLength, moffset: Segment.maximumMoffset, isZeroed: true,
+      offset: Segment.maximumOffset, length: Segment.maximumLength, moffset: Segment.maximumMoffset,
+      isZeroed: true,
       source: .max)
     #expect(segment.offset == (1 << 50) - 1)
     #expect(segment.length == 16383)
@@ -28,7 +29,9 @@ import Testing
   }
 
   /// Random segments, sorted and without overlaps.
-  private func segments(_ count: Int, source: UInt16, below end: UInt64, _ random: inout SplitMix64) -> Segments {
+  private func segments(_ count: Int, source: UInt16, below end: UInt64, _ random: inout SplitMix64)
+    -> Segments
+  {
     var segments = Segments()
     var offset = UInt64.random(in: 0..<4, using: &random)
     for _ in 0..<count {
@@ -64,7 +67,9 @@ import Testing
       }
       var expected = [UInt64?](repeating: nil, count: Int(end))
       for layer in layers {
-        for (sector, value) in picture(layer, end).enumerated() where value != nil { expected[sector] = value }
+        for (sector, value) in picture(layer, end).enumerated() where value != nil {
+          expected[sector] = value
+        }
       }
       let merged = try SegmentMerge.flatten(layers, object: "test")
       #expect(picture(merged, end) == expected)
@@ -82,7 +87,8 @@ import Testing
         log.append(
           Segment(
             offset: offset, length: UInt64.random(in: 1...10, using: &random),
-            moffset: UInt64.random(in: 8..<5000, using: &random), isZeroed: Int.random(in: 0..<4, using: &random) == 0))
+            moffset: UInt64.random(in: 8..<5000, using: &random),
+            isZeroed: Int.random(in: 0..<4, using: &random) == 0))
       }
       #expect(picture(try SegmentMerge.replay(log, object: "test"), end) == picture(log, end))
     }

@@ -33,7 +33,8 @@ import Testing
       let disk = SimulatedDisk(seed: random.next())
       let workspace = Workspace()
       let zfile = try #require(try await ZFile.openIfPresent(disk.add("z", bytes), using: workspace))
-      #expect(zfile.byteCount == UInt64(content.count) && zfile.blockSize == blockSize && zfile.codec == codec)
+      #expect(
+        zfile.byteCount == UInt64(content.count) && zfile.blockSize == blockSize && zfile.codec == codec)
       disk.setWaitShare(0.05)
       var position = 0
       for round in 0..<400 {
@@ -41,7 +42,8 @@ import Testing
         if round % 3 != 0 { position = Int.random(in: 0..<content.count, using: &random) }
         let count = min(Int.random(in: 0...20_000, using: &random), content.count - position)
         let read = try await zfile.bytes(at: UInt64(position), byteCount: count, using: workspace)
-        #expect(read == Array(content[position..<position + count]), "\(count) bytes at \(position), seed \(seed)")
+        #expect(
+          read == Array(content[position..<position + count]), "\(count) bytes at \(position), seed \(seed)")
         position = min(position + count, content.count - 1)
       }
       await #expect(throws: BlockError.self) {
@@ -58,12 +60,15 @@ import Testing
       bytes[position] ^= 0x40
       let workspace = Workspace()
       do {
-        guard let zfile = try await ZFile.openIfPresent(MemorySource(bytes), using: workspace) else { continue }
+        guard let zfile = try await ZFile.openIfPresent(MemorySource(bytes), using: workspace) else {
+          continue
+        }
         let read = try await zfile.bytes(at: 0, byteCount: Int(zfile.byteCount), using: workspace)
         // A change that is not noticed must not change the content.
         #expect(read == content, "byte \(position)")
       } catch {
-        #expect([.corrupt, .checksumMismatch, .unsupported].contains(error.kind), "byte \(position): \(error)")
+        #expect(
+          [.corrupt, .checksumMismatch, .unsupported].contains(error.kind), "byte \(position): \(error)")
       }
     }
   }

@@ -13,7 +13,8 @@ extension SerialDeviceTests {
     private static let size = 4 << 20
 
     /// A stack of three layers on files, compressed or not.
-    private func stack(_ scratch: Scratch, _ compression: LayerFabric.Compression?) async throws -> LayerStack {
+    private func stack(_ scratch: Scratch, _ compression: LayerFabric.Compression?) async throws -> LayerStack
+    {
       let workspace = Workspace()
       var layers: [Layer] = []
       for number in 0..<3 {
@@ -26,7 +27,8 @@ extension SerialDeviceTests {
         if let compression { bytes = LayerFabric.zfile(bytes, compression) }
         let file = try LinuxFile(try scratch.write("layer\(number)", bytes), for: .readOnly)
         layers.append(
-          try await Layer.openSealed(try await ZFile.openIfPresent(file, using: workspace) ?? file, using: workspace))
+          try await Layer.openSealed(
+            try await ZFile.openIfPresent(file, using: workspace) ?? file, using: workspace))
       }
       return try LayerStack(layers, name: "stack")
     }

@@ -15,7 +15,8 @@ extension SerialDeviceTests {
 
     private func contents(of path: String) throws -> [UInt8] {
       // Foundation does not read devices.
-      let size = path.hasPrefix("/dev/loop") ? try #require(BlockDevice.byteCount(of: String(path.dropFirst(5)))) : 0
+      let size =
+        path.hasPrefix("/dev/loop") ? try #require(BlockDevice.byteCount(of: String(path.dropFirst(5)))) : 0
       guard size > 0 else { return Array(try Data(contentsOf: URL(filePath: path))) }
       let file = try Descriptor.open(path, O_RDONLY | TestDevice.direct)
       let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(size), alignment: 4096)
@@ -58,7 +59,9 @@ extension SerialDeviceTests {
       let fresh = OpsScript.content("rand", 3, 1 << 20)
       let scratch = try Scratch()
       let source = try scratch.write("fresh", fresh)
-      try run("/bin/dd", "if=\(source)", "of=\(device.path)", "bs=64k", "seek=16", "oflag=direct", "conv=notrunc,fsync")
+      try run(
+        "/bin/dd", "if=\(source)", "of=\(device.path)", "bs=64k", "seek=16", "oflag=direct",
+        "conv=notrunc,fsync")
       expected.replaceSubrange(1 << 20..<2 << 20, with: fresh)
       #expect(device.counters.writes > 0 && device.counters.writtenBytes >= 1 << 20)
       #expect(device.counters.flushes > 0)
@@ -107,7 +110,9 @@ extension SerialDeviceTests {
         random: SeededRandom(seed: 1))
       let device = try TestDevice(volume)
       func read() throws -> Int32 {
-        try run("/bin/dd", "if=\(device.path)", "of=/dev/null", "bs=4096", "skip=16", "count=1", "iflag=direct").status
+        try run(
+          "/bin/dd", "if=\(device.path)", "of=/dev/null", "bs=4096", "skip=16", "count=1", "iflag=direct"
+        ).status
       }
       #expect(try read() != 0)
       #expect(device.reported.contains { $0.contains("65536") })

@@ -54,7 +54,8 @@ public final class TraceVolume: Volume {
   /// How many requests have come since the start.
   public var totalCount: UInt64 { ring.withLock { $0.total } }
 
-  private func note(_ request: BlockRequest, since start: Duration, waited: Bool, _ failure: BlockError.Kind?) {
+  private func note(_ request: BlockRequest, since start: Duration, waited: Bool, _ failure: BlockError.Kind?)
+  {
     let record = Record(
       request: request, start: start, duration: clock.now - start, waited: waited, failure: failure)
     ring.withLock { ring in

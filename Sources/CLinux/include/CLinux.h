@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/blkpg.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/fuse.h>
@@ -78,11 +79,17 @@ int clinux_pidfd_kill(int pidfd);
 // memory for it: prctl(PR_SET_IO_FLUSHER), kernel 5.6. Returns what prctl(2) returns.
 int clinux_become_io_flusher(void);
 
+// A pipe that is closed on exec and does not wait.
+int clinux_pipe(int ends[2]);
+
 // Numbers that <linux/...> computes with macros of a shape that is not imported.
 static const unsigned long clinux_BLKGETSIZE64 = BLKGETSIZE64;
+static const unsigned long clinux_BLKPG = BLKPG;
 static const unsigned long clinux_BLKSSZGET = BLKSSZGET;
 static const unsigned long clinux_FUSE_DEV_IOC_CLONE = FUSE_DEV_IOC_CLONE;
 static const int clinux_RLIMIT_NOFILE = RLIMIT_NOFILE;
+// For _GNU_SOURCE only; the same number on every architecture that Swift knows.
+static const int clinux_O_PATH = 010000000;
 // For _GNU_SOURCE only; the value of x86-64 and riscv64 on one hand, arm64 on the other (asm/fcntl.h).
 #if defined(__aarch64__)
 static const int clinux_O_DIRECT = 0200000;
