@@ -3,8 +3,9 @@ import BlockSim
 import FuzzKit
 import OverlayBD
 
-/// Two bytes of length, so much of a gzip index, and the rest is the gzip file. The header's lengths and its
-/// checksum are put right, or no mutation would get past them.
+/// Two bytes of length, so much of a gzip index, and the rest is the gzip file.
+///
+/// The header's lengths and its checksum are put right, or no mutation would get past them.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   let input = Array(UnsafeBufferPointer(start: start, count: count))

@@ -1,7 +1,9 @@
 import SystemPackage
 
 extension BlockError {
-  /// The stable class of a failure. Raw values are part of the JSON interfaces.
+  /// The stable class of a failure.
+  ///
+  /// Raw values are part of the JSON interfaces.
   public enum Kind: String, Sendable, CaseIterable, Codable {
     /// A parameter that can never be right: an ID with a slash, a misaligned request.
     case invalidArgument

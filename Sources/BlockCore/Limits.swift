@@ -8,7 +8,9 @@ public enum Limits {
 
   // Names
 
-  /// Bytes in an attachment's ID. TCMU names are shorter; that limit belongs to that transport.
+  /// Bytes in an attachment's ID.
+  ///
+  /// TCMU names are shorter; that limit belongs to that transport.
   public static let attachmentIDBytes = 64
 
   // Images
@@ -24,8 +26,10 @@ public enum Limits {
 
   // LSMT
 
-  /// Index entries of one read-only layer, padding included. Upstream refuses more than 1,000,000 since
-  /// 2025; its older releases wrote and read more, so we read four times that.
+  /// Index entries of one read-only layer, padding included.
+  ///
+  /// Upstream refuses more than 1,000,000 since 2025; its older releases wrote and read more, so we read four
+  /// times that.
   public static let segmentsInLayer = 4_000_000
   /// Entries in the log of a writable layer's index.
   public static let segmentsInIndexLog = 16_000_000

@@ -68,7 +68,9 @@ final class ServedDevice: Sendable {
   /// What was asked of it so far.
   var counters: RequestCounters.Snapshot { export.counters }
 
-  /// Lets the loop device go. It ends now, or when the last other one who has it open closes it.
+  /// Lets the loop device go.
+  ///
+  /// It ends now, or when the last other one who has it open closes it.
   func release() {
     loop.withLock { $0 = nil }
   }

@@ -1,4 +1,6 @@
-/// How long each wait may take before it is given up. No wait is without one.
+/// How long each wait may take before it is given up.
+///
+/// No wait is without one.
 public struct Deadlines: Sendable {
   /// From the start of a data server until its device is there: opening the image takes most of it.
   public var attach: Duration

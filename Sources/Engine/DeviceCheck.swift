@@ -66,7 +66,9 @@ enum DeviceCheck {
 
 /// Waiting with a deadline for what cannot be cancelled.
 enum Race {
-  /// The result of a body, or `nil` if it has none after a time. The body runs on; its result is dropped.
+  /// The result of a body, or `nil` if it has none after a time.
+  ///
+  /// The body runs on; its result is dropped.
   static func first<Value: Sendable>(
     within deadline: Duration, clock: any HostClock, _ body: @escaping @Sendable () async -> Value
   ) async -> Value? {

@@ -8,8 +8,9 @@ struct ConfiguredImage {
   private let services: HostServices
   private let options: ImageOptions
   private let opener: LayerOpener
-  /// What relative paths count from: the configuration's own directory. Upstream takes its daemon's
-  /// working directory, which nobody can rely on.
+  /// What relative paths count from: the configuration's own directory.
+  ///
+  /// Upstream takes its daemon's working directory, which nobody can rely on.
   private let directory: String
 
   init(_ reference: ImageReference, _ text: [UInt8], _ services: HostServices, _ options: ImageOptions) {

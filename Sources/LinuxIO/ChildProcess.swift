@@ -11,8 +11,9 @@ public enum ChildProcess {
     public var program: String
     /// Its arguments, without the program's name.
     public var arguments: [String]
-    /// The descriptors that it gets: by their number there, ours. Those above are closed; of 0, 1 and 2 it
-    /// gets ours if nothing else is said.
+    /// The descriptors that it gets: by their number there, ours.
+    ///
+    /// Those above are closed; of 0, 1 and 2 it gets ours if nothing else is said.
     public var descriptors: [Int32: Int32]
 
     /// Makes a launch; the parameters are those of the properties.

@@ -24,7 +24,9 @@ public struct StartReport: ~Copyable {
   /// The end to be given to the program.
   public var programsEnd: Int32 { writer.raw }
 
-  /// What the program has written; empty if nothing. It must have ended.
+  /// What the program has written; empty if nothing.
+  ///
+  /// It must have ended.
   public func text() -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: Self.byteLimit)
     let count = read(reader.raw, &bytes, bytes.count)

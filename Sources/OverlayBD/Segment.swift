@@ -11,7 +11,9 @@ public struct Segment: Sendable, Hashable {
   /// moffset: bits 0…46, zeroed: bit 47, source: bits 48…63.
   @usableFromInline let place: UInt64
 
-  /// The largest logical sector number: 50 bits. It also marks an entry that pads an index.
+  /// The largest logical sector number: 50 bits.
+  ///
+  /// It also marks an entry that pads an index.
   public static let maximumOffset: UInt64 = (1 << 50) - 1
   /// The most sectors of one segment: 14 bits.
   public static let maximumLength: UInt64 = (1 << 14) - 1

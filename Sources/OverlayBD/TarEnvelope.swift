@@ -79,7 +79,9 @@ public struct TarEnvelope: Sendable {
     return Int64(stored) == unsigned || Int64(clamping: stored) == signed
   }
 
-  /// An octal field: digits between spaces and NULs. `nil` if something else stands there.
+  /// An octal field: digits between spaces and NULs.
+  ///
+  /// `nil` if something else stands there.
   private static func octal(in block: RawSpan, _ field: Range<Int>) -> UInt64? {
     var value: UInt64 = 0
     var hasDigits = false

@@ -148,7 +148,8 @@ extension SerialEndToEndTests {
         [
           "fio", "--name=v", "--filename=\(device)", "--ioengine=libaio", "--direct=1", "--rw=randwrite",
           "--bs=4k",
-          "--iodepth=16", "--size=32M", "--verify=crc32c", "--verify_fatal=1", "--randseed=7",
+          "--iodepth=16", "--size=32M", "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0",
+          "--randseed=7",
         ])
       #expect(fio.status == 0, "\(fio.output)\(fio.errors)")
       let trim = try Instance.run(

@@ -64,7 +64,8 @@ extension SerialEndToEndTests {
       fio.executableURL = URL(filePath: "/usr/bin/fio")
       fio.arguments = [
         "--name=v", "--filename=\(device)", "--ioengine=libaio", "--direct=1", "--rw=randwrite", "--bs=4k",
-        "--iodepth=16", "--size=64M", "--verify=crc32c", "--verify_fatal=1", "--time_based", "--runtime=8",
+        "--iodepth=16", "--size=64M", "--verify=crc32c", "--verify_fatal=1", "--verify_state_save=0",
+        "--time_based", "--runtime=8",
       ]
       let log = try instance.scratch.write("fio.log", text: "")
       fio.standardOutput = try FileHandle(forWritingTo: URL(filePath: log))

@@ -16,7 +16,9 @@ public final class FaultVolume: Volume {
 
     /// The operations that match; all of them if empty.
     public var operations: Set<BlockRequest.Operation>
-    /// The bytes that match: a request matches if it touches one of them. `nil` for the whole volume.
+    /// The bytes that match: a request matches if it touches one of them.
+    ///
+    /// `nil` for the whole volume.
     public var range: Range<UInt64>?
     /// When it fails.
     public var trigger: Trigger
