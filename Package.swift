@@ -73,7 +73,7 @@ let package = Package(
     room(
       "Engine",
       [
-        "CLinux", "BlockCore", "LinuxIO", "Images", "Attachments", system_, logging,
+        "CLinux", "BlockCore", "LinuxIO", "Attachments", system_, logging,
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     room(
@@ -110,6 +110,8 @@ let package = Package(
     room("Images", ["BlockCore", "OverlayBD", "DiskFormats", system_]),
 
     tests("BlockCoreTests", ["BlockCore", "BlockSim", "TestKit", system_]),
+    tests("EngineTests", ["BlockCore", "LinuxIO", "Attachments", "Engine", "TestKit"]),
+    tests("TidyTests", ["TestKit"]),
     tests("LinuxIOTests", ["BlockCore", "LinuxIO", "TestKit"]),
     .target(name: "CAllocationCount"),
     tests(

@@ -59,6 +59,13 @@ public enum Limits {
   /// Bytes of decoded content kept per gzip file.
   public static let gzipCacheBytes = 32 << 20
 
+  // Between processes
+
+  /// Bytes of a message between manager and data server: a configuration as JSON in JSON, and more.
+  public static let messageBytes = 4 * imageConfigBytes
+  /// Bytes of a request's body at the manager's interface.
+  public static let requestBodyBytes = 64 << 10
+
   // Transports
 
   /// Bytes in one request from a transport.

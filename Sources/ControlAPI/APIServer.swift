@@ -12,13 +12,11 @@ import ServiceLifecycle
 
 /// The manager's HTTP interface on a Unix socket; its routes stand in docs/api.md.
 public struct APIServer: Sendable {
-  /// Bytes of the longest request body.
-  private static let bodyLimit = 64 << 10
-
   private let manager: Manager
   private let services: HostServices
   private let status: @Sendable (Int) -> ManagerStatus
   private let onShutdown: @Sendable () -> Void
+  private let onKeep: @Sendable () -> Void
 
   /// Makes the interface of a manager.
   ///
@@ -27,14 +25,16 @@ public struct APIServer: Sendable {
   ///   - services: The host's files, for finding images.
   ///   - status: What the manager says of itself, given the number of attachments.
   ///   - onShutdown: Called when somebody asks the manager to stop.
+  ///   - onKeep: Called when somebody asks the manager to stay also with nothing to do.
   public init(
     _ manager: Manager, _ services: HostServices, status: @escaping @Sendable (Int) -> ManagerStatus,
-    onShutdown: @escaping @Sendable () -> Void
+    onShutdown: @escaping @Sendable () -> Void, onKeep: @escaping @Sendable () -> Void
   ) {
     self.manager = manager
     self.services = services
     self.status = status
     self.onShutdown = onShutdown
+    self.onKeep = onKeep
   }
 
   /// The service that listens at a socket and answers.
@@ -57,6 +57,10 @@ public struct APIServer: Sendable {
     }
     router.post("/v1/shutdown") { _, _ in
       onShutdown()
+      return try Self.reply(status(await manager.attachmentCount))
+    }
+    router.post("/v1/keep") { _, _ in
+      onKeep()
       return try Self.reply(status(await manager.attachmentCount))
     }
     router.get("/v1/attachments") { _, _ in
@@ -105,7 +109,7 @@ public struct APIServer: Sendable {
 
   private static func body<Body: Decodable>(of request: Request) async throws(BlockError) -> Body {
     do {
-      let buffer = try await request.body.collect(upTo: bodyLimit)
+      let buffer = try await request.body.collect(upTo: Limits.requestBodyBytes)
       return try JSONDecoder().decode(Body.self, from: Data(buffer.readableBytesView))
     } catch {
       throw BlockError(

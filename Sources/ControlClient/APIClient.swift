@@ -79,9 +79,9 @@ public struct APIClient: Sendable {
         head.headers.add(name: "host", value: "ashlar")
         head.headers.add(name: "connection", value: "close")
         head.headers.add(name: "content-length", value: "\(body?.readableBytes ?? 0)")
-        try await outbound.write(.head(head))
-        if let body { try await outbound.write(.body(body)) }
-        try await outbound.write(.end(nil))
+        // In one go: the other side may answer and close as soon as it has seen what it needs.
+        let parts: [HTTPPart<HTTPRequestHead, ByteBuffer>] = [.head(head)] + (body.map { [.body($0)] } ?? [])
+        try await outbound.write(contentsOf: parts + [.end(nil)])
         var status: UInt?
         var bytes: [UInt8] = []
         for try await part in inbound {

@@ -17,8 +17,7 @@ extension Attachment {
       guard let device = status.device else {
         throw BlockError(.ioError, step: "attach", object: id.text, cause: "the data server made no device")
       }
-      row.device = device
-      row.connection = status.connection.map(Int64.init)
+      try row.note(status)
       try context.journal.save(row)
       try await DeviceCheck.check(
         device, byteCount: status.size, within: context.deadlines.readBack, clock: context.services.clock)
@@ -91,16 +90,18 @@ extension Attachment {
   /// Removes every trace of an attach that failed.
   private func undo() async {
     state = .detaching
-    await endServer()
+    await endServer(kindly: true)
     finishQuietly()
   }
 
-  /// Ends the server, kindly at first, and lets the device go.
-  func endServer() async {
+  /// Ends the server and lets the device go.
+  ///
+  /// - Parameter kindly: Whether to give it the time to end by itself.
+  func endServer(kindly: Bool) async {
     hold?.release()
     hold = nil
     link?.close()
-    await endWithinDeadline()
+    if kindly { await endWithinDeadline() }
     guard let server, isServing || server.isAlive else { return }
     server.kill()
     await endWithinDeadline()
@@ -111,8 +112,12 @@ extension Attachment {
   }
 
   private func endWithinDeadline() async {
-    _ = await Race.first(within: context.deadlines.kill, clock: context.services.clock) {
-      await self.serverGone()
+    let clock = context.services.clock
+    let end = clock.now + context.deadlines.kill
+    _ = await Race.first(within: context.deadlines.kill, clock: clock) { await self.serverGone() }
+    // One that is not our child is only seen to be gone.
+    while isServerAlive && clock.now < end {
+      guard (try? await clock.sleep(for: .milliseconds(10))) != nil else { return }
     }
   }
 

@@ -34,6 +34,8 @@ extension Attachment {
         return true
       }
       if isEnded == nil { return try await stillThere(force: force) }
+    } else if isServerAlive {
+      await endServer(kindly: false)
     }
     return try await finishWhenDeviceIsGone(force: force)
   }
@@ -74,6 +76,20 @@ extension Attachment {
 
   /// The deadline has passed: what remains is done when the last user is done.
   private func stillThere(force: Bool) async throws(BlockError) -> Bool {
+    if let server, server.isAlive, !usage().isInUse {
+      guard force else {
+        finishInBackground()
+        throw BlockError(
+          .timedOut, step: "detach", object: described,
+          cause:
+            "its data server (process \(server.pid)) has not let it go within \(context.deadlines.detach)",
+          remedy:
+            "It may still be writing to a slow disk, and goes by itself when that is done. If it hangs: "
+            + "ashlar detach --id \(id) --force; what is not written is lost then.")
+      }
+      await endServer(kindly: false)
+      return try await finishWhenDeviceIsGone(force: force)
+    }
     finishInBackground()
     if force { return false }
     throw BlockError(

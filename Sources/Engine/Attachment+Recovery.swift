@@ -67,17 +67,19 @@ extension Attachment {
     // A process of that number that started at another time, or at that time after another boot, is somebody else.
     server = isOfThisBoot ? row.serverPid.flatMap(ProcessIdentity.init(pid:)) : nil
     if server?.startTime != row.serverStart.flatMap(UInt64.init(exactly:)) { server = nil }
-    if isOfThisBoot, let link = try? ServerLink(context.directories.serverSocket(exportName)) {
-      connect(link, isOurChild: false)
-      if state != .attaching, await adopted() {
-        context.log.notice("\(id): taken over from an earlier manager")
+    do throws(BlockError) {
+      // What was never finished nobody was told of, and its server ends by itself.
+      if isServerAlive, state != .attaching {
+        status = try row.decodedStatus()
+        await takeOver()
         return .success(())
       }
+    } catch {
+      return .failure(error)
     }
-    // It was never finished, or its server is gone: nobody was told that it works, or it does not any more.
     context.log.notice("\(id): cleaning up what an earlier manager left as \(row.state)")
     state = .detaching
-    await endServer()
+    await endServer(kindly: true)
     guard isOfThisBoot, LoopDevice.number(backedBy: exportName) != nil else { return finish() }
     // Somebody still has the device open; it goes with them.
     abortConnection()
@@ -85,24 +87,28 @@ extension Attachment {
     return .success(())
   }
 
-  /// Waits for a server's first message; whether it serves what the journal says.
-  private func adopted() async -> Bool {
-    let outcome = await Race.first(within: context.deadlines.report, clock: context.services.clock) {
-      await self.deviceMade()
-    }
-    guard case .success(let status) = outcome, status.exportName == exportName, status.device == row.device
-    else {
-      return false
-    }
-    if row.state == AttachmentState.detaching.rawValue {
-      state = .detaching
-      hold?.release()
-      hold = nil
-      guard (try? link?.send(.detach)) != nil else { return false }
-      finishInBackground()
-    } else {
+  /// Takes over a device whose server lives.
+  ///
+  /// It may be in use, so whatever is wrong with the way to its server,
+  /// nothing is taken apart here.
+  private func takeOver() async {
+    do throws(BlockError) {
+      let link = try ServerLink(context.directories.serverSocket(exportName))
+      connect(link, isOurChild: false)
+      if state == .detaching {
+        try link.send(.detach)
+        return finishInBackground()
+      }
       state = .attached
+      context.log.notice("\(id): taken over from an earlier manager")
+      let answer = await Race.first(within: context.deadlines.report, clock: context.services.clock) {
+        await self.deviceMade()
+      }
+      if answer == nil { problem = "its data server has not answered yet" }
+    } catch {
+      state = .failed
+      problem = "its data server (process \(row.serverPid ?? 0)) cannot be spoken to: \(error)"
     }
-    return true
+    if let problem { context.log.error("\(id): \(problem)") }
   }
 }

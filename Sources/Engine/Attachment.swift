@@ -107,6 +107,7 @@ actor Attachment {
     switch message {
     case .status(let status), .attached(let status):
       self.status = status
+      if state == .attached { problem = nil }
       if let hold, status.device != nil { self.hold = hold }
       if status.device != nil { settle(.success(status)) }
     case .failed(let message): settle(.failure(message.error))
@@ -242,7 +243,8 @@ actor Attachment {
 
   /// Who uses the device.
   func usage() -> DeviceUsage {
-    guard let device = row.device, hold != nil || state == .attached else { return DeviceUsage() }
+    // The number may have gone to another disk meanwhile.
+    guard let device = row.device, LoopDevice.isBacked(device, by: exportName) else { return DeviceUsage() }
     return DeviceUsage(of: device, servedBy: server?.pid)
   }
 }

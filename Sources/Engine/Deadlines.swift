@@ -17,6 +17,6 @@ public struct Deadlines: Sendable {
 
   /// The usual ones.
   public static let standard = Deadlines(
-    attach: .seconds(60), readBack: .seconds(20), settle: .milliseconds(500), detach: .seconds(10),
+    attach: .seconds(60), readBack: .seconds(20), settle: .milliseconds(500), detach: .seconds(20),
     report: .seconds(2), kill: .seconds(5))
 }

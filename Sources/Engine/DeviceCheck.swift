@@ -65,11 +65,11 @@ enum DeviceCheck {
 }
 
 /// Waiting with a deadline for what cannot be cancelled.
-enum Race {
+package enum Race {
   /// The result of a body, or `nil` if it has none after a time.
   ///
   /// The body runs on; its result is dropped.
-  static func first<Value: Sendable>(
+  package static func first<Value: Sendable>(
     within deadline: Duration, clock: any HostClock, _ body: @escaping @Sendable () async -> Value
   ) async -> Value? {
     let (outcomes, post) = AsyncStream<Value?>.makeStream(bufferingPolicy: .bufferingOldest(1))

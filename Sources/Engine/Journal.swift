@@ -7,31 +7,33 @@ import GRDB
 ///
 /// Commits survive the death of any process. They need not survive a power cut: what they speak of, loop
 /// devices and connections, does not either, and rows of an earlier boot are recognised by its ID.
-struct Journal: Sendable {
+package struct Journal: Sendable {
   /// One attachment.
-  struct Row: Codable, FetchableRecord, PersistableRecord, Sendable {
-    static let databaseTableName = "attachment"
+  package struct Row: Codable, FetchableRecord, PersistableRecord, Sendable {
+    package static let databaseTableName = "attachment"
 
     /// What the user calls it.
-    var id: String
+    package var id: String
     /// The name of the exported file, and so of the loop device's backing file; never used twice.
-    var exportName: String
+    package var exportName: String
     /// What is attached: an ``AttachmentSpec`` as JSON.
-    var spec: String
+    package var spec: String
     /// An ``AttachmentState``.
-    var state: String
+    package var state: String
     /// The boot that it belongs to.
-    var bootID: String
+    package var bootID: String
     /// Seconds since 1970-01-01 00:00:00 UTC.
-    var createdAt: Double
+    package var createdAt: Double
     /// The data server, once it runs.
-    var serverPid: Int32?
+    package var serverPid: Int32?
     /// When that started, in clock ticks since boot.
-    var serverStart: Int64?
+    package var serverStart: Int64?
     /// The device's path, once it is there.
-    var device: String?
+    package var device: String?
     /// The FUSE connection's number, once it is there.
-    var connection: Int64?
+    package var connection: Int64?
+    /// What the data server said of the device: a ``ServerStatus`` as JSON; `nil` until it is there.
+    package var status: String?
   }
 
   private let database: DatabaseQueue
@@ -39,7 +41,7 @@ struct Journal: Sendable {
   /// Opens the journal, and makes it if it is not there.
   ///
   /// - Throws: `ioError` with SQLite's words.
-  init(_ path: String) throws(BlockError) {
+  package init(_ path: String) throws(BlockError) {
     database = try Self.explained("open", path) {
       var configuration = Configuration()
       configuration.prepareDatabase { database in
@@ -66,25 +68,26 @@ struct Journal: Sendable {
         table.column("serverStart", .integer)
         table.column("device", .text)
         table.column("connection", .integer)
+        table.column("status", .text)
       }
     }
     return migrator
   }
 
   /// All attachments.
-  func rows() throws(BlockError) -> [Row] {
+  package func rows() throws(BlockError) -> [Row] {
     try Self.explained("read", "the journal") {
       try database.read { try Row.order(Column("createdAt")).fetchAll($0) }
     }
   }
 
   /// Writes an attachment down, or what has changed of it.
-  func save(_ row: Row) throws(BlockError) {
+  package func save(_ row: Row) throws(BlockError) {
     try Self.explained("write", "the journal") { try database.write { try row.save($0) } }
   }
 
   /// Forgets an attachment that is no more.
-  func remove(_ id: String) throws(BlockError) {
+  package func remove(_ id: String) throws(BlockError) {
     try Self.explained("write", "the journal") { _ = try database.write { try Row.deleteOne($0, key: id) } }
   }
 
@@ -106,7 +109,7 @@ struct Journal: Sendable {
 
 extension Journal.Row {
   /// A row for something that is about to be attached.
-  init(
+  package init(
     id: AttachmentID, exportName: String, spec: AttachmentSpec, bootID: String, createdAt: Double
   ) throws(BlockError) {
     self.id = id.text
@@ -114,15 +117,24 @@ extension Journal.Row {
     self.bootID = bootID
     self.createdAt = createdAt
     state = AttachmentState.attaching.rawValue
-    do {
-      self.spec = String(decoding: try JSONEncoder().encode(spec), as: UTF8.self)
-    } catch {
-      throw BlockError(.ioError, step: "write", object: "the journal", cause: "\(error)")
-    }
+    self.spec = String(decoding: try encodeMessage(spec), as: UTF8.self)
+  }
+
+  /// Notes what the data server has said of the device.
+  package mutating func note(_ status: ServerStatus) throws(BlockError) {
+    device = status.device
+    connection = status.connection.map(Int64.init)
+    self.status = String(decoding: try encodeMessage(status), as: UTF8.self)
+  }
+
+  /// What the data server has said of the device, unpacked.
+  package func decodedStatus() throws(BlockError) -> ServerStatus? {
+    guard let status else { return nil }
+    return try decodeMessage(ServerStatus.self, Array(status.utf8))
   }
 
   /// The spec, unpacked.
-  func decodedSpec() throws(BlockError) -> AttachmentSpec {
+  package func decodedSpec() throws(BlockError) -> AttachmentSpec {
     try decodeMessage(AttachmentSpec.self, Array(spec.utf8))
   }
 }

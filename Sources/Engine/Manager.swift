@@ -134,7 +134,7 @@ public actor Manager {
     defer { end() }
     guard let attachment = attachments[id.text] else {
       throw BlockError(
-        .notFound, step: "inspect", object: id.text, cause: "nothing is attached under that ID",
+        .notFound, step: "find", object: id.text, cause: "nothing is attached under that ID",
         remedy: "See what is: ashlar ls.")
     }
     return await attachment.info(withCounters: true)

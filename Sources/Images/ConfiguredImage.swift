@@ -8,19 +8,25 @@ struct ConfiguredImage {
   private let services: HostServices
   private let options: ImageOptions
   private let opener: LayerOpener
-  /// What relative paths count from: the configuration's own directory.
+  /// What relative paths count from: the configuration's own directory, also where it was found by a link.
   ///
   /// Upstream takes its daemon's working directory, which nobody can rely on.
   private let directory: String
 
-  init(_ reference: ImageReference, _ text: [UInt8], _ services: HostServices, _ options: ImageOptions) {
+  /// Makes it ready to be opened.
+  ///
+  /// - Throws: If the configuration has gone meanwhile.
+  init(
+    _ reference: ImageReference, _ text: [UInt8], _ services: HostServices, _ options: ImageOptions
+  ) throws(BlockError) {
     self.reference = reference
     self.text = text
     self.services = services
     self.options = options
     opener = LayerOpener(services.files)
-    let end = reference.path.lastIndex(of: "/") ?? reference.path.startIndex
-    directory = end == reference.path.startIndex ? "/" : String(reference.path[..<end])
+    let path = try services.files.resolve(reference.path)
+    let end = path.lastIndex(of: "/") ?? path.startIndex
+    directory = end == path.startIndex ? "/" : String(path[..<end])
   }
 
   private func absolute(_ path: String) -> String {

@@ -138,12 +138,15 @@ public struct LoopDevice: ~Copyable, Sendable {
   /// The name is one that only we give and never twice, so it stands for the object that the journal
   /// speaks of and not for a prefix.
   public static func number(backedBy name: String) -> Int? {
-    for device in BlockDevice.names(withPrefix: "loop") {
-      guard let file = BlockDevice.attribute("loop/backing_file", of: device) else { continue }
-      if file == "/\(name)" || file.hasSuffix("/\(name)") || file.hasSuffix("/\(name) (deleted)") {
-        return Int(device.dropFirst(4))
-      }
+    BlockDevice.names(withPrefix: "loop").first { isBacked("/dev/\($0)", by: name) }.flatMap {
+      Int($0.dropFirst(4))
     }
-    return nil
+  }
+
+  /// Whether a loop device's backing file has a name, as sysfs shows it.
+  public static func isBacked(_ path: String, by name: String) -> Bool {
+    let disk = String(path.dropFirst("/dev/".count))
+    guard let file = BlockDevice.attribute("loop/backing_file", of: disk) else { return false }
+    return file == "/\(name)" || file.hasSuffix("/\(name)") || file.hasSuffix("/\(name) (deleted)")
   }
 }

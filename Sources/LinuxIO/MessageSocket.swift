@@ -7,8 +7,11 @@ import SystemPackage
 public struct MessageSocket: ~Copyable, Sendable {
   private let descriptor: Descriptor
 
-  /// Bytes of the longest message.
-  public static let messageLimit = 256 << 10
+  /// Bytes of a message's part: what a socket's buffer holds in any case.
+  ///
+  /// A byte in front of each says whether
+  /// more follow.
+  private static let partLimit = 64 << 10
   /// Descriptors with one message.
   public static let descriptorLimit = 16
 
@@ -78,36 +81,53 @@ public struct MessageSocket: ~Copyable, Sendable {
     return SocketAddress.withAddress(path, body)
   }
 
-  /// Sends a message.
+  /// Sends a message; one thread at a time.
   ///
   /// - Parameters:
-  ///   - bytes: The message, at most ``messageLimit`` long and not empty.
+  ///   - bytes: The message, at most ``BlockCore/Limits/messageBytes`` long and not empty.
   ///   - descriptors: What goes along; they stay the sender's.
-  /// - Throws: `disconnected` if the other side is gone, others by errno.
+  /// - Throws: `outOfRange` for one that is too long, `disconnected` if the other side is gone, others by errno.
   public func send(_ bytes: [UInt8], descriptors: [Int32] = []) throws(BlockError) {
+    guard bytes.count <= Limits.messageBytes else {
+      throw BlockError(
+        .outOfRange, step: "send", object: "a message",
+        cause: "it has \(bytes.count) bytes, and \(Limits.messageBytes) are allowed")
+    }
+    var rest = bytes[...]
+    repeat {
+      let part = rest.prefix(Self.partLimit)
+      rest = rest.dropFirst(part.count)
+      try send(part: [rest.isEmpty ? 0 : 1] + part, rest.isEmpty ? descriptors : [])
+    } while !rest.isEmpty
+  }
+
+  private func send(part: [UInt8], _ descriptors: [Int32]) throws(BlockError) {
     while true {
-      let sent = clinux_send_with_fds(descriptor.raw, bytes, bytes.count, descriptors, descriptors.count)
-      if sent == bytes.count { return }
+      let sent = clinux_send_with_fds(descriptor.raw, part, part.count, descriptors, descriptors.count)
+      if sent == part.count { return }
       if sent < 0 && errno == EINTR { continue }
       throw .lastErrno(step: "send", object: "a message")
     }
   }
 
-  /// Waits for a message.
+  /// Waits for a message; one thread at a time.
   ///
-  /// - Throws: By errno.
+  /// - Throws: `corrupt` for one that is too long, others by errno.
   public func receive() throws(BlockError) -> Received {
-    var bytes = [UInt8](repeating: 0, count: Self.messageLimit)
+    var part = [UInt8](repeating: 0, count: Self.partLimit + 1)
     var descriptors = [Int32](repeating: -1, count: Self.descriptorLimit)
+    var bytes: [UInt8] = []
     while true {
       var count = descriptors.count
-      let received = clinux_receive_with_fds(descriptor.raw, &bytes, bytes.count, &descriptors, &count)
-      if received > 0 { return .message(Array(bytes[..<received]), Array(descriptors[..<count])) }
-      if received == 0 { return .end }
-      switch errno {
-      case EINTR: continue
-      case ECONNRESET: return .end
-      default: throw .lastErrno(step: "receive", object: "a message")
+      let received = clinux_receive_with_fds(descriptor.raw, &part, part.count, &descriptors, &count)
+      if received < 0 && errno == EINTR { continue }
+      if received == 0 || (received < 0 && errno == ECONNRESET) { return .end }
+      guard received > 0 else { throw .lastErrno(step: "receive", object: "a message") }
+      bytes += part[1..<received]
+      if part[0] == 0 { return .message(bytes, Array(descriptors[..<count])) }
+      for index in 0..<count { close(descriptors[index]) }
+      guard bytes.count <= Limits.messageBytes else {
+        throw BlockError(.corrupt, step: "receive", object: "a message", cause: "it does not end")
       }
     }
   }

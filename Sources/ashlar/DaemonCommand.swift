@@ -19,8 +19,11 @@ struct DaemonCommand: AsyncParsableCommand {
 
     func run() async throws {
       let daemon = Daemon(instance.directories)
-      if daemon.isRunning { return Output.note("ashlar: the manager runs already") }
-      try await daemon.start(idleExit: 0)
+      guard daemon.isRunning else { return try await daemon.start(idleExit: 0) }
+      // It may be one that a command has started and that would end by itself.
+      let client = APIClient(socket: instance.directories.apiSocket)
+      let status: ManagerStatus = try await client.call(.post, "/v1/keep")
+      Output.note("ashlar: the manager runs already, as process \(status.pid), and stays")
     }
   }
 

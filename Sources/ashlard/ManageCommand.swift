@@ -50,7 +50,8 @@ struct ManageCommand: AsyncParsableCommand {
     if let report { close(report) }
     log.notice("manager \(Release.version) of \(directories.run) runs as process \(getpid())")
 
-    let stop = StopSignal()
+    let stop = Wish()
+    let keep = Wish()
     let api = APIServer(
       manager, .linux,
       status: { count in
@@ -58,7 +59,7 @@ struct ManageCommand: AsyncParsableCommand {
           version: Release.version, pid: getpid(), attachments: count, root: directories.root,
           run: directories.run)
       },
-      onShutdown: { stop.raise() })
+      onShutdown: { stop.raise() }, onKeep: { keep.raise() })
     var quiet = Logger(label: "ashlard api", factory: { StreamLogHandler.standardError(label: $0) })
     quiet.logLevel = .warning
     let group = ServiceGroup(
@@ -66,7 +67,7 @@ struct ManageCommand: AsyncParsableCommand {
         services: [
           .init(service: api.service(socket: directories.apiSocket, log: quiet)),
           .init(
-            service: Watch(manager: manager, stop: stop, idleExit: idleExit),
+            service: Watch(manager: manager, stop: stop, keep: keep, idleExit: idleExit),
             successTerminationBehavior: .gracefullyShutdownGroup),
         ],
         gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
@@ -81,13 +82,16 @@ struct ManageCommand: AsyncParsableCommand {
 /// Ends the manager when it is asked to, or when it has had nothing to do for long enough.
 private struct Watch: Service {
   let manager: Manager
-  let stop: StopSignal
+  let stop: Wish
+  let keep: Wish
   let idleExit: Int
 
   func run() async throws {
     try await cancelWhenGracefulShutdown {
       while !stop.isRaised {
-        if idleExit > 0, let idle = await manager.idleTime, idle >= .seconds(idleExit) { return }
+        if idleExit > 0, !keep.isRaised, let idle = await manager.idleTime, idle >= .seconds(idleExit) {
+          return
+        }
         try await Task.sleep(for: .milliseconds(100))
       }
     }

@@ -60,6 +60,17 @@ extension SerialEndToEndTests {
       #expect(outcome.status == 1 && outcome.errors.contains("has changed"), "\(outcome.errors)")
     }
 
+    @Test func aStartedManagerStays() throws {
+      let instance = try Instance()
+      _ = try instance.ashlar("ls")
+      let start = try instance.ashlar("daemon", "start")
+      #expect(start.status == 0 && start.errors.contains("stays"))
+      let pid = try instance.managerPid()
+      sleep(12)
+      #expect(try instance.ashlar("daemon", "status").status == 0)
+      #expect(try instance.managerPid() == pid)
+    }
+
     @Test func detachingWhatIsNotThereIsDone() throws {
       let instance = try Instance()
       #expect(try instance.ashlar("detach", "--id", "nobody").status == 0)

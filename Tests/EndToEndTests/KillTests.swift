@@ -91,6 +91,49 @@ extension SerialEndToEndTests {
       try instance.expectNothingLeft()
     }
 
+    /// A data server that is slow to answer is not taken for a dead one: its disk may be in use.
+    @Test func aSilentDataServerIsLeftAlone() throws {
+      let instance = try Instance()
+      let device = try instance.attach("slow", config)
+      let wanted = try sum()
+      let server = try #require(try instance.inspect("slow").server?.pid)
+      kill(server, SIGSTOP)
+      defer { kill(server, SIGCONT) }
+      kill(try instance.managerPid(), SIGKILL)
+      let found = try instance.attachments()
+      #expect(found.first?.state == .attached && found.first?.problem?.contains("not answered") == true)
+      #expect(found.first?.size == 64 << 20 && found.first?.readOnly == true && found.first?.device == device)
+      kill(server, SIGCONT)
+      #expect(try Instance.sha256(ofDevice: device) == wanted)
+      let info = try instance.inspect("slow")
+      #expect(info.problem == nil && info.requests?.failed == 0 && info.server?.pid == server)
+      // One that hangs for good is ended by force.
+      kill(server, SIGSTOP)
+      let detach = try instance.ashlar("detach", "--id", "slow")
+      #expect(detach.status == 1 && detach.errors.contains("process \(server)"), "\(detach.errors)")
+      try instance.detach("slow", "--force")
+      try instance.expectNothingLeft()
+    }
+
+    /// A configuration of the largest size that is read.
+    @Test func aLargeConfigurationIsAttached() throws {
+      let instance = try Instance()
+      try instance.scratch.copyFixture("ext4")
+      let path = instance.scratch("ext4/config.l2.v1.json")
+      var text = try String(contentsOfFile: path, encoding: .utf8)
+      text += String(repeating: " \n", count: (Limits.imageConfigBytes - text.utf8.count) / 2)
+      try text.write(toFile: path, atomically: true, encoding: .utf8)
+      _ = try instance.attach("large", path)
+      kill(try instance.managerPid(), SIGKILL)
+      #expect(try instance.inspect("large").state == .attached)
+      try instance.detach("large")
+      try instance.scratch.write("ext4/config.l2.v1.json", text: text + "  ")
+      let tooLarge = try instance.ashlar("attach", "--id", "large", path)
+      #expect(
+        tooLarge.status == 1 && tooLarge.errors.contains("\(Limits.imageConfigBytes)"), "\(tooLarge.errors)")
+      try instance.expectNothingLeft()
+    }
+
     /// A data server that is killed takes its own disk with it and nothing else; nothing hangs.
     @Test func aDeadDataServerFailsItsDeviceAlone() throws {
       let instance = try Instance()

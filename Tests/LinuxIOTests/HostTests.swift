@@ -26,6 +26,35 @@ import Testing
     guard case .end = try far.receive() else { return #expect(Bool(false), "no end") }
   }
 
+  @Test func longMessagesArriveWhole() throws {
+    let scratch = try Scratch()
+    let listener = try MessageSocket.listen(at: scratch("s.sock"))
+    let near = try MessageSocket.connect(to: scratch("s.sock"))
+    let far = try MessageSocket.accept(from: listener)
+    let long = (0..<Limits.messageBytes).map { UInt8(truncatingIfNeeded: $0 / 7) }
+    let file = try Descriptor.open(try scratch.write("f", text: "hello"), O_RDONLY)
+    let raw = file.raw
+    // The sender waits for the receiver when the socket's buffer is full.
+    _ = try WorkerThread(name: "sender") {
+      do {
+        try near.send(long, descriptors: [raw])
+        try near.send([9])
+      } catch {
+        Issue.record(error)
+      }
+      near.shutDown()
+    }
+    guard case .message(let bytes, let descriptors) = try far.receive() else {
+      return #expect(Bool(false), "no message")
+    }
+    #expect(bytes == long && descriptors.count == 1)
+    for descriptor in descriptors { close(descriptor) }
+    guard case .message(let next, _) = try far.receive() else { return #expect(Bool(false), "no message") }
+    #expect(next == [9])
+    guard case .end = try far.receive() else { return #expect(Bool(false), "no end") }
+    #expect(throws: BlockError.self) { try near.send(long + [0]) }
+  }
+
   @Test func socketsHaveShortPaths() {
     let path = "/tmp/" + String(repeating: "x", count: 120)
     let error = #expect(throws: BlockError.self) { _ = try MessageSocket.listen(at: path) }

@@ -1,7 +1,7 @@
 import Synchronization
 
-/// Somebody's wish that the manager end.
-final class StopSignal: Sendable {
+/// A wish that somebody has expressed to the manager: that it end, or that it stay.
+final class Wish: Sendable {
   private let flag = Atomic<Bool>(false)
 
   /// Expresses the wish.

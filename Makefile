@@ -1,0 +1,43 @@
+# The project's tasks. `make run` and `make test` set up what they need by themselves.
+
+PREFIX ?= /usr/local
+SECONDS ?= 600
+
+.PHONY: all run test bench fuzz install uninstall deps build lint format clean
+
+all: build
+
+deps: ## the system packages that building and testing need
+	@scripts/deps
+
+build: deps ## the command and the daemon, in .build/release
+	swift build -c release --product ashlar
+	swift build -c release --product ashlard
+
+run: build ## attach an image (CONFIG=config.v1.json, or the one that comes with the project), mount it, show it
+	@scripts/run $(if $(CONFIG),"$(CONFIG)")
+
+test: deps ## every test; see docs/testing.md for its parts
+	@scripts/test
+
+bench: build ## speed, side by side with the peers; see docs/benchmarks.md
+	swift build -c release --product ashlar-bench
+	@scripts/bench
+
+fuzz: deps ## every fuzz target for SECONDS (600)
+	@scripts/fuzz $(SECONDS)
+
+install: deps ## the programs, without need of a Swift runtime, under PREFIX (/usr/local)
+	@scripts/install "$(DESTDIR)$(PREFIX)"
+
+uninstall:
+	rm -f "$(DESTDIR)$(PREFIX)/bin/ashlar" "$(DESTDIR)$(PREFIX)/bin/ashlard"
+
+lint: ## the style, as the tests check it
+	swift format lint --strict --recursive Package.swift Sources Tests Fuzz
+
+format: ## puts the style right
+	swift format format --in-place --recursive Package.swift Sources Tests Fuzz
+
+clean:
+	rm -rf .build
