@@ -44,6 +44,9 @@ public enum ServerMessage: Sendable, Codable {
   case failed(ErrorMessage)
   /// The answer to `report`.
   case counters(RequestCounters.Snapshot)
+  /// The answer to `detach`: the server does not have the device open any more. Whoever is the last one who
+  /// has it open writes what is in its page cache, through the server; so that is not to be the server itself.
+  case released
   /// The device is gone; the server ends.
   case detached
 }

@@ -174,6 +174,7 @@ public struct DataServer {
     case .detach:
       guard let device else { return 0 }
       device.release()
+      tell(.released)
     }
     return nil
   }

@@ -98,8 +98,7 @@ extension Attachment {
   ///
   /// - Parameter kindly: Whether to give it the time to end by itself.
   func endServer(kindly: Bool) async {
-    hold?.release()
-    hold = nil
+    defer { letGo() }
     link?.close()
     if kindly { await endWithinDeadline() }
     guard let server, isServing || server.isAlive else { return }
@@ -139,8 +138,7 @@ extension Attachment {
   /// Removes what is left when the device is gone: link, socket, row.
   func finish() -> Result<Void, BlockError> {
     guard !isGone else { return .success(()) }
-    hold?.release()
-    hold = nil
+    letGo()
     // Each is gone already where an earlier attempt came so far.
     let link = context.directories.link(id)
     if row.device == nil || readLink(link) == row.device { unlink(link) }

@@ -21,8 +21,6 @@ extension Attachment {
     state = .detaching
     row.state = state.rawValue
     try context.journal.save(row)
-    hold?.release()
-    hold = nil
     if let link {
       try link.send(.detach)
       if usage.isInUse && force {
@@ -34,8 +32,9 @@ extension Attachment {
         return true
       }
       if isEnded == nil { return try await stillThere(force: force) }
-    } else if isServerAlive {
-      await endServer(kindly: false)
+    } else {
+      letGo()
+      if isServerAlive { await endServer(kindly: false) }
     }
     return try await finishWhenDeviceIsGone(force: force)
   }

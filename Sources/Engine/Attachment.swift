@@ -112,6 +112,7 @@ actor Attachment {
       if status.device != nil { settle(.success(status)) }
     case .failed(let message): settle(.failure(message.error))
     case .counters(let counters): answerCounters(counters)
+    case .released: letGo()
     case .detached:
       // What remains is the end of the process.
       break
@@ -159,6 +160,20 @@ actor Attachment {
     row.state = state.rawValue
     context.log.error("\(id): \(problem ?? "")")
     save()
+  }
+
+  /// Closes our descriptor of the device.
+  ///
+  /// The last one who does so waits until the device's page cache is written; that has a thread of its own.
+  func letGo() {
+    guard let hold else { return }
+    self.hold = nil
+    do {
+      _ = try WorkerThread(name: "let go") { hold.release() }
+    } catch {
+      context.log.notice("\(id): \(error)")
+      hold.release()
+    }
   }
 
   // MARK: Waiting for the server

@@ -145,7 +145,7 @@ extension SerialEndToEndTests {
       #expect(try instance.ashlar("mount", "dead", directory).status == 0)
       kill(try #require(try instance.inspect("dead").server?.pid), SIGKILL)
       var info = try instance.inspect("dead")
-      for _ in 0..<50 where info.state == .attached {
+      for _ in 0..<100 where info.problem?.contains("signal 9") != true {
         usleep(20_000)
         info = try instance.inspect("dead")
       }
