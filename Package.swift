@@ -100,7 +100,7 @@ let package = Package(
       name: "ashlar",
       dependencies: [
         "CLinux", "CBlkid", "BlockCore", "LinuxIO", "Images", "Attachments", "ControlClient", argumentParser,
-        system_,
+        system_, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ], swiftSettings: strict),
     .executableTarget(
       name: "ashlar-bench",

@@ -35,6 +35,15 @@ public struct AttachmentID: Sendable, Hashable, CustomStringConvertible {
   }
 
   public var description: String { text }
+
+  /// By their bytes, as file names are; to Swift, texts that look the same are equal.
+  public static func == (one: AttachmentID, other: AttachmentID) -> Bool {
+    one.text.utf8.elementsEqual(other.text.utf8)
+  }
+
+  public func hash(into hasher: inout Hasher) {
+    for byte in text.utf8 { hasher.combine(byte) }
+  }
 }
 
 extension AttachmentID: Codable {

@@ -29,14 +29,19 @@ public struct AttachmentSpec: Sendable, Hashable, Codable {
 
   /// In what another spec differs, in words; `nil` if in nothing.
   public func difference(to other: AttachmentSpec) -> String? {
-    if scheme != other.scheme || path != other.path { return "its image is \(image), not \(other.image)" }
-    if configuration != other.configuration {
+    if scheme != other.scheme || !Self.isSame(path, other.path) {
+      return "its image is \(image), not \(other.image)"
+    }
+    if !Self.isSame(configuration ?? "", other.configuration ?? "") {
       return "the content of \(path) has changed since it was attached"
     }
     if isReadOnly != other.isReadOnly { return isReadOnly ? "it is read-only" : "it is not read-only" }
     if transport != other.transport { return "its transport was asked to be \(transport.rawValue)" }
     return nil
   }
+
+  /// Whether two texts have the same bytes, as file names do; to Swift, texts that look the same are equal.
+  private static func isSame(_ one: String, _ other: String) -> Bool { one.utf8.elementsEqual(other.utf8) }
 }
 
 /// Which transport a user asks for.

@@ -62,8 +62,17 @@ public struct EngineDirectories: Sendable, Hashable {
 
   /// Makes the directories that are missing, for their owner alone.
   ///
-  /// - Throws: By errno, with the path that could not be made.
+  /// - Throws: `invalidArgument` if sockets' paths would be too long; by errno, with the path that could not be
+  ///   made.
   public func make() throws(BlockError) {
+    let length = serverSocket(String(repeating: "0", count: UInt64.bitWidth / 4)).utf8.count
+    guard length <= MessageSocket.pathLimit else {
+      throw BlockError(
+        .invalidArgument, step: "use the run directory", object: run,
+        cause:
+          "sockets in it would have paths of \(length) bytes, and \(MessageSocket.pathLimit) are allowed",
+        remedy: "Choose a shorter one (--run, ASHLAR_RUN).")
+    }
     for directory in [root, run, servers, links] { try Self.make(directory) }
   }
 

@@ -52,6 +52,10 @@ public protocol FileSystem: Sendable {
   func resolve(_ path: String) throws(BlockError) -> String
   /// Whether something exists at a path, whatever it is (`access(F_OK)`).
   func exists(_ path: String) -> Bool
+  /// What stands at a path, a symbolic link not followed; `nil` if nothing does.
+  ///
+  /// - Throws: By errno.
+  func kind(of path: String) throws(BlockError) -> FileKind?
   /// Reads a small file entirely.
   ///
   /// - Throws: As ``open(_:for:)``, and `exhausted` if it is longer than `limit` bytes.
@@ -62,12 +66,30 @@ public protocol FileSystem: Sendable {
   func create(_ path: String, byteCount: UInt64) async throws(BlockError) -> any BlockFile
   /// Gives a file another name in the same directory, for good: a power cut finds it there.
   ///
-  /// - Throws: By errno.
-  func rename(_ path: String, to target: String) async throws(BlockError)
+  /// - Parameters:
+  ///   - path: The file.
+  ///   - target: Its new name.
+  ///   - replaces: Whether a file that has that name already is replaced.
+  /// - Throws: `conflict` if it is not, others by errno.
+  func rename(_ path: String, to target: String, replaces: Bool) async throws(BlockError)
   /// Removes a file; that it is not there is no error.
   func remove(_ path: String) throws(BlockError)
   /// Creates or truncates a file and fills it (`O_CREAT|O_TRUNC`, mode 0644).
   func replaceContents(of path: String, with bytes: [UInt8]) async throws(BlockError)
+}
+
+/// What can stand at a path.
+public enum FileKind: String, Sendable {
+  /// A regular file.
+  case file = "a file"
+  /// A directory.
+  case directory = "a directory"
+  /// A symbolic link.
+  case link = "a symbolic link"
+  /// A block or character device.
+  case device = "a device"
+  /// A FIFO, a socket, or what else there may be.
+  case other = "neither a file nor a directory"
 }
 
 /// How a file is opened.

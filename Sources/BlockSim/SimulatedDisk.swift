@@ -85,8 +85,13 @@ public final class SimulatedDisk: FileSystem {
     return add(path, [UInt8](repeating: 0, count: Int(byteCount)))
   }
 
-  public func rename(_ path: String, to target: String) async throws(BlockError) {
+  public func kind(of path: String) -> FileKind? { exists(path) ? .file : nil }
+
+  public func rename(_ path: String, to target: String, replaces: Bool) async throws(BlockError) {
     try conditions.operate("rename", on: path)
+    guard replaces || !exists(target) else {
+      throw BlockError(errno: .fileExists, step: "rename", object: path)
+    }
     let isThere = files.withLock { files in
       guard let file = files.removeValue(forKey: path) else { return false }
       files[target] = file

@@ -18,9 +18,7 @@ extension Attachment {
         remedy:
           "Unmount it or end what uses it; or detach with --force, and it goes when the last one is done.")
     }
-    state = .detaching
-    row.state = state.rawValue
-    try context.journal.save(row)
+    try note(.detaching)
     if let link {
       try link.send(.detach)
       if usage.isInUse && force {
@@ -37,6 +35,15 @@ extension Attachment {
       if isServerAlive { await endServer(kindly: false) }
     }
     return try await finishWhenDeviceIsGone(force: force)
+  }
+
+  /// Goes over to a state when that is in the journal, and not before.
+  private func note(_ next: AttachmentState) throws(BlockError) {
+    var changed = row
+    changed.state = next.rawValue
+    try context.journal.save(changed)
+    row = changed
+    state = next
   }
 
   /// Who uses the device, but for those who only look at it: a process between fork and exec, a probe of udev.
@@ -75,15 +82,14 @@ extension Attachment {
 
   /// The deadline has passed: what remains is done when the last user is done.
   private func stillThere(force: Bool) async throws(BlockError) -> Bool {
-    if let server, server.isAlive, !usage().isInUse {
+    // One that answers does not hang: somebody has the device open whom we do not see.
+    if let server, server.isAlive, !usage().isInUse, await counters() == nil {
       guard force else {
         finishInBackground()
         throw BlockError(
           .timedOut, step: "detach", object: described,
-          cause:
-            "its data server (process \(server.pid)) has not let it go within \(context.deadlines.detach)",
-          remedy:
-            "It may still be writing to a slow disk, and goes by itself when that is done. If it hangs: "
+          cause: "its data server (process \(server.pid)) has not answered for \(context.deadlines.detach)",
+          remedy: "If it waits for a slow disk, the device goes by itself when that is done. If it hangs: "
             + "ashlar detach --id \(id) --force; what is not written is lost then.")
       }
       await endServer(kindly: false)

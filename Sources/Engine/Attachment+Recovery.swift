@@ -32,7 +32,7 @@ extension Attachment {
     } catch {
       return .failure(error)
     }
-    return .success(await info(withCounters: false))
+    return .success(await info(withCounters: false, mounts: Mount.all()))
   }
 
   /// Whether the device is usable still; if its server has died meanwhile, what is left is removed.

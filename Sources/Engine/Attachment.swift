@@ -229,8 +229,8 @@ actor Attachment {
 
   // MARK: What users see
 
-  /// Everything there is to say about it.
-  func info(withCounters: Bool) async -> AttachmentInfo {
+  /// Everything there is to say about it, given all mounts of the host.
+  func info(withCounters: Bool, mounts: [Mount]) async -> AttachmentInfo {
     var info = AttachmentInfo(id: id, image: spec.image, readOnly: spec.isReadOnly, attachedAt: row.createdAt)
     info.state = state
     info.problem = problem
@@ -248,7 +248,11 @@ actor Attachment {
       info.layers = status.layers
       info.notices = status.notices
     }
-    info.mounts = usage().mounts.map { .init(directory: $0.mountPoint, type: $0.type) }
+    if let device = row.device, LoopDevice.isBacked(device, by: exportName) {
+      info.mounts = DeviceUsage.mounts(of: device, in: mounts).map {
+        .init(directory: $0.mountPoint, type: $0.type)
+      }
+    }
     if withCounters { info.requests = await counters() }
     return info
   }

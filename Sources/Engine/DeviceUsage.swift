@@ -3,14 +3,18 @@ import CLinux
 import Glibc
 import LinuxIO
 
-/// Who uses a device: evidence for an error message, taken at one moment.
+/// Who uses a device: evidence taken at one moment.
 struct DeviceUsage: Sendable {
   /// Where it, or a partition of it, is mounted in our mount namespace.
   var mounts: [Mount] = []
+  /// Where it is mounted in others, in words.
+  var mountsElsewhere: [String] = []
   /// Devices of the kernel that stand on it.
   var holders: [String] = []
   /// Processes that have it open, but its server and us.
   var openers: [BlockDevice.Opener] = []
+  /// Whether the kernel says that somebody has it for himself alone, as one who mounts it does.
+  var isClaimed = false
 
   /// Nobody.
   init() {}
@@ -21,29 +25,47 @@ struct DeviceUsage: Sendable {
   ///   - path: The device: `/dev/loopN`.
   ///   - servedBy: The process that serves it.
   init(of path: String, servedBy server: Int32?) {
+    let devices = Self.devices(of: path)
+    let numbers = Set(devices.map(\.numbers))
+    mounts = Self.mounts(of: path, in: Mount.all())
+    mountsElsewhere = Mount.inOtherNamespaces().filter { numbers.contains($0.mount.device) }
+      .map { "\($0.mount.mountPoint) in the namespace of \($0.process)" }
+    for (name, numbers) in devices {
+      holders += SmallFile.entries("/sys/class/block/\(name)/holders")
+      holders += LoopDevice.devices(backedBy: "/dev/\(name)")
+      openers += BlockDevice.openers(of: numbers).filter { $0.pid != server && $0.pid != getpid() }
+    }
+    isClaimed = BlockDevice.isClaimed(path)
+  }
+
+  /// Where a disk, or a partition of it, is mounted, the one mounted last first.
+  static func mounts(of path: String, in table: [Mount]) -> [Mount] {
+    let numbers = Set(devices(of: path).map(\.numbers))
+    return table.filter { numbers.contains($0.device) }.reversed()
+  }
+
+  /// A disk and its partitions.
+  private static func devices(of path: String) -> [(name: String, numbers: DeviceNumbers)] {
     let disk = String(path.dropFirst("/dev/".count))
     let partitions = SmallFile.entries("/sys/block/\(disk)").filter { $0.hasPrefix("\(disk)p") }
-    for name in [disk] + partitions {
-      guard let text = SmallFile.text("/sys/class/block/\(name)/dev"), let numbers = DeviceNumbers(text)
-      else {
-        continue
-      }
-      mounts += Mount.of(numbers)
-      holders += SmallFile.entries("/sys/class/block/\(name)/holders")
-      openers += BlockDevice.openers(of: numbers).filter { $0.pid != server && $0.pid != getpid() }
+    return ([disk] + partitions).compactMap { name in
+      SmallFile.text("/sys/class/block/\(name)/dev").flatMap(DeviceNumbers.init).map { (name, $0) }
     }
   }
 
   /// Whether anybody uses it, as far as can be seen.
-  var isInUse: Bool { !mounts.isEmpty || !holders.isEmpty || !openers.isEmpty }
+  var isInUse: Bool { isMountedOrHeld || !openers.isEmpty || isClaimed }
 
-  /// Whether it is open somewhere, but neither mounted nor beneath another device.
-  var isOnlyOpen: Bool { mounts.isEmpty && holders.isEmpty && !openers.isEmpty }
+  /// Whether it is open somewhere, but neither mounted nor beneath another device, as far as can be seen.
+  var isOnlyOpen: Bool { isInUse && !isMountedOrHeld }
+
+  private var isMountedOrHeld: Bool { !mounts.isEmpty || !mountsElsewhere.isEmpty || !holders.isEmpty }
 
   /// Who uses it, in words.
   var description: String {
     var parts: [String] = []
-    if !mounts.isEmpty { parts.append("mounted at \(mounts.map(\.mountPoint).joined(separator: ", "))") }
+    let places = mounts.map(\.mountPoint) + mountsElsewhere
+    if !places.isEmpty { parts.append("mounted at \(places.joined(separator: ", "))") }
     if !holders.isEmpty { parts.append("used by \(holders.map { "/dev/\($0)" }.joined(separator: ", "))") }
     if !openers.isEmpty { parts.append("open in \(openers.map(\.description).joined(separator: ", "))") }
     return parts.isEmpty ? "open somewhere out of our sight" : parts.joined(separator: ", ")

@@ -10,7 +10,7 @@ import Logging
 public actor Manager {
   private let context: Attachment.Context
   private let transportCheck: @Sendable () throws(BlockError) -> Void
-  private var attachments: [String: Attachment] = [:]
+  private var attachments: [AttachmentID: Attachment] = [:]
   private var lastActivity: Duration
   private var activeRequests = 0
   // Held for the manager's life: one instance has one manager.
@@ -84,7 +84,7 @@ public actor Manager {
     begin()
     defer { end() }
     while true {
-      let attachment = if let known = attachments[id.text] { known } else { try create(id, spec) }
+      let attachment = if let known = attachments[id] { known } else { try create(id, spec) }
       let info = try await attachment.inTurn { attachment in await attachment.attachOrConfirm(spec) }
       // Without an answer it has gone while we waited for our turn.
       if let info { return info }
@@ -99,7 +99,7 @@ public actor Manager {
       id: id, exportName: name, spec: spec, bootID: context.bootID,
       createdAt: Double(context.services.clock.sinceEpoch.components.seconds))
     let attachment = try Attachment(context, row: row)
-    attachments[id.text] = attachment
+    attachments[id] = attachment
     return attachment
   }
 
@@ -113,7 +113,7 @@ public actor Manager {
   public func detach(_ id: AttachmentID, force: Bool) async throws(BlockError) -> Bool {
     begin()
     defer { end() }
-    guard let attachment = attachments[id.text] else { return true }
+    guard let attachment = attachments[id] else { return true }
     return try await attachment.inTurn { attachment in await attachment.detachOrExplain(force: force) }
   }
 
@@ -122,7 +122,10 @@ public actor Manager {
     begin()
     defer { end() }
     var infos: [AttachmentInfo] = []
-    for attachment in attachments.values { infos.append(await attachment.info(withCounters: false)) }
+    let mounts = Mount.all()
+    for attachment in attachments.values {
+      infos.append(await attachment.info(withCounters: false, mounts: mounts))
+    }
     return infos.sorted { ($0.attachedAt, $0.id.text) < ($1.attachedAt, $1.id.text) }
   }
 
@@ -132,12 +135,12 @@ public actor Manager {
   public func inspect(_ id: AttachmentID) async throws(BlockError) -> AttachmentInfo {
     begin()
     defer { end() }
-    guard let attachment = attachments[id.text] else {
+    guard let attachment = attachments[id] else {
       throw BlockError(
         .notFound, step: "find", object: id.text, cause: "nothing is attached under that ID",
         remedy: "See what is: ashlar ls.")
     }
-    return await attachment.info(withCounters: true)
+    return await attachment.info(withCounters: true, mounts: Mount.all())
   }
 
   // MARK: Idleness
@@ -158,7 +161,7 @@ public actor Manager {
   public var attachmentCount: Int { attachments.count }
 
   private func forget(_ attachment: Attachment) {
-    if attachments[attachment.id.text] === attachment { attachments[attachment.id.text] = nil }
+    if attachments[attachment.id] === attachment { attachments[attachment.id] = nil }
     lastActivity = context.services.clock.now
   }
 
@@ -166,15 +169,26 @@ public actor Manager {
 
   /// Takes over what the journal speaks of: adopts what lives, cleans up after what does not.
   ///
-  /// One attachment that cannot be taken over does not keep the others, or the manager, from working.
+  /// All at the same time: a server that is slow to answer holds up nobody else. One attachment that cannot be
+  /// taken over does not keep the others, or the manager, from working.
   private func recover() async throws(BlockError) {
-    for row in try context.journal.rows() {
-      do throws(BlockError) {
-        let attachment = try Attachment(context, row: row)
-        attachments[row.id] = attachment
-        try await attachment.inTurn { attachment in await attachment.recover() }
-      } catch {
-        context.log.error("\(row.id): not taken over: \(error)")
+    let rows = try context.journal.rows()
+    let log = context.log
+    await withTaskGroup(of: Void.self) { group in
+      for row in rows {
+        do throws(BlockError) {
+          let attachment = try Attachment(context, row: row)
+          attachments[attachment.id] = attachment
+          group.addTask {
+            do throws(BlockError) {
+              try await attachment.inTurn { attachment in await attachment.recover() }
+            } catch {
+              log.error("\(row.id): not taken over: \(error)")
+            }
+          }
+        } catch {
+          log.error("\(row.id): not taken over: \(error)")
+        }
       }
     }
   }

@@ -16,24 +16,32 @@ extension Image {
   ///
   /// - Parameters:
   ///   - path: The new file; nothing may stand there unless `replaces`.
-  ///   - replaces: Whether an existing file is replaced.
+  ///   - replaces: Whether an existing file is replaced; what is not a regular file never is.
   ///   - taskCount: How many tasks share the work.
   ///   - services: The host's files and chance.
   ///   - progress: Told of every byte read.
-  /// - Throws: `conflict` if the file is there, what reading and writing throw.
+  /// - Throws: `conflict` if something is there, what reading and writing throw.
   public func extract(
     to path: String, replaces: Bool, taskCount: Int, _ services: HostServices, _ progress: Progress
   ) async throws(BlockError) -> Extraction {
     let files = services.files
-    guard replaces || !files.exists(path) else {
+    if let kind = try files.kind(of: path), kind != .file || !replaces {
       throw BlockError(
-        .conflict, step: "extract to", object: path, cause: "there is a file already",
-        remedy: "Choose another name, or replace it with --force.")
+        .conflict, step: "extract to", object: path, cause: "there is \(kind.rawValue) already",
+        remedy: kind == .file ? "Choose another name, or replace it with --force." : "Choose another name.")
+    }
+    guard path.last != "/", !path.isEmpty else {
+      throw BlockError(
+        .invalidArgument, step: "extract to", object: "\"\(path)\"", cause: "it does not name a file",
+        remedy: "Name the new file.")
     }
     let temporary = "\(path).\(String(services.random.next(), radix: 16)).partial"
     do throws(BlockError) {
       let extraction = try await fill(temporary, taskCount: taskCount, files, progress)
-      try await files.rename(temporary, to: path)
+      if Task.isCancelled {
+        throw BlockError(.cancelled, step: "extract to", object: path, cause: "the work was called off")
+      }
+      try await files.rename(temporary, to: path, replaces: replaces)
       return extraction
     } catch {
       throw Self.afterRemoving(temporary, files, error)

@@ -63,8 +63,11 @@ public struct ImageReference: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// A path made absolute.
+  ///
+  /// One with a NUL, behind which the system sees nothing, stays as it is and is nowhere to be found.
   static func absolute(_ path: String, relativeTo directory: String) -> String {
-    FilePath(directory).pushing(FilePath(path)).string
+    if path.utf8.contains(0) { return path }
+    return FilePath(directory).pushing(FilePath(path)).string
   }
 
   /// The reference as a user may write it.

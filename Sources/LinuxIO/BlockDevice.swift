@@ -50,6 +50,17 @@ public enum BlockDevice {
     SmallFile.entries("/sys/block/\(disk)/holders")
   }
 
+  /// Whether somebody has a device, or a partition of it, for himself alone: a mount, MD or device-mapper
+  /// (open(2), `O_EXCL` without `O_CREAT`).
+  public static func isClaimed(_ path: String) -> Bool {
+    do throws(BlockError) {
+      _ = try Descriptor.open(path, O_RDONLY | O_EXCL | O_NONBLOCK)
+      return false
+    } catch {
+      return error.errno == .resourceBusy
+    }
+  }
+
   /// A process that has a device open.
   public struct Opener: Sendable, Hashable, CustomStringConvertible {
     /// Its process ID.

@@ -60,6 +60,9 @@ extension Descriptor {
   public static func open(
     _ path: String, _ flags: Int32, mode: mode_t = 0o644, step: String = "open"
   ) throws(BlockError) -> Descriptor {
+    guard !path.utf8.contains(0) else {
+      throw BlockError(.invalidArgument, step: step, object: path, cause: "the path holds a NUL character")
+    }
     while true {
       let raw = clinux_open(path, flags | O_CLOEXEC, mode)
       if raw >= 0 { return Descriptor(owning: raw) }

@@ -27,12 +27,14 @@ public final class LinuxFile: BlockFile {
   /// - Parameters:
   ///   - path: The path of a regular file or block device.
   ///   - access: Whether it is to be changed.
-  /// - Throws: `invalidArgument` for a directory, FIFO, socket or character device; others by errno.
+  /// - Throws: `invalidArgument` for a directory, FIFO, socket or character device; `busy` if it is to be
+  ///   changed and somebody else has locked it for that (flock(2)); others by errno.
   public init(_ path: String, for access: FileAccess) throws(BlockError) {
     // Not blocking, or opening a FIFO would wait for a writer.
     let flags = (access == .readWrite ? O_RDWR : O_RDONLY) | O_NONBLOCK
     let descriptor = try Descriptor.open(path, flags)
     let status = try Self.status(of: descriptor, path)
+    if access == .readWrite { try Self.lock(descriptor, path) }
     switch status.st_mode & S_IFMT {
     case S_IFREG:
       isBlockDevice = false
@@ -46,7 +48,8 @@ public final class LinuxFile: BlockFile {
         remedy: "Name the file in it.")
     default:
       throw BlockError(
-        .invalidArgument, step: "open", object: path, cause: "it is neither a file nor a block device")
+        .invalidArgument, step: "open", object: path, cause: "it is neither a file nor a block device",
+        remedy: "Name a file or a block device.")
     }
     name = path
     isWritable = access == .readWrite
@@ -61,6 +64,17 @@ public final class LinuxFile: BlockFile {
     }
     isMemory = Self.isMemory(descriptor)
     self.descriptor = descriptor
+  }
+
+  /// Two who write to one disk destroy what is on it.
+  private static func lock(_ descriptor: borrowing Descriptor, _ path: String) throws(BlockError) {
+    while flock(descriptor.raw, LOCK_EX | LOCK_NB) != 0 {
+      if errno == EINTR { continue }
+      guard errno == EWOULDBLOCK else { throw .lastErrno(step: "lock", object: path) }
+      throw BlockError(
+        .busy, step: "open", object: path, cause: "somebody else has it open for writing, and has locked it",
+        remedy: "Detach it there, or open it with --read-only.")
+    }
   }
 
   private static func status(of descriptor: borrowing Descriptor, _ path: String) throws(BlockError) -> stat {

@@ -19,7 +19,22 @@ public struct LinuxFileSystem: FileSystem {
   }
 
   public func exists(_ path: String) -> Bool {
-    access(path, F_OK) == 0
+    !path.utf8.contains(0) && access(path, F_OK) == 0
+  }
+
+  public func kind(of path: String) throws(BlockError) -> FileKind? {
+    var status = stat()
+    guard lstat(path, &status) == 0 else {
+      if errno == ENOENT { return nil }
+      throw .lastErrno(step: "look at", object: path)
+    }
+    return switch status.st_mode & S_IFMT {
+    case S_IFREG: .file
+    case S_IFDIR: .directory
+    case S_IFLNK: .link
+    case S_IFBLK, S_IFCHR: .device
+    default: .other
+    }
   }
 
   public func contents(of path: String, limit: Int) async throws(BlockError) -> [UInt8] {
@@ -47,8 +62,9 @@ public struct LinuxFileSystem: FileSystem {
     return try LinuxFile(path, for: .readWrite)
   }
 
-  public func rename(_ path: String, to target: String) async throws(BlockError) {
-    guard Glibc.rename(path, target) == 0 else { throw .lastErrno(step: "rename", object: path) }
+  public func rename(_ path: String, to target: String, replaces: Bool) async throws(BlockError) {
+    let result = replaces ? Glibc.rename(path, target) : clinux_rename_new(path, target)
+    guard result == 0 else { throw .lastErrno(step: "rename", object: "\(path) to \(target)") }
     let slash = target.lastIndex(of: "/")
     let directory = slash.map { $0 == target.startIndex ? "/" : String(target[..<$0]) } ?? "."
     let descriptor = try Descriptor.open(directory, O_RDONLY | O_DIRECTORY)

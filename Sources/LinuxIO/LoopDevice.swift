@@ -143,6 +143,13 @@ public struct LoopDevice: ~Copyable, Sendable {
     }
   }
 
+  /// The loop devices that stand on a device.
+  public static func devices(backedBy path: String) -> [String] {
+    BlockDevice.names(withPrefix: "loop").filter {
+      BlockDevice.attribute("loop/backing_file", of: $0) == path
+    }
+  }
+
   /// Whether a loop device's backing file has a name, as sysfs shows it.
   public static func isBacked(_ path: String, by name: String) -> Bool {
     let disk = String(path.dropFirst("/dev/".count))

@@ -12,6 +12,8 @@ public struct MessageSocket: ~Copyable, Sendable {
   /// A byte in front of each says whether
   /// more follow.
   private static let partLimit = 64 << 10
+  /// Bytes of a socket's path (unix(7)).
+  public static let pathLimit = SocketAddress.pathLimit
   /// Descriptors with one message.
   public static let descriptorLimit = 16
 

@@ -20,9 +20,23 @@ public struct Mount: Sendable, Hashable {
     return text.split(separator: "\n").compactMap { Mount(line: $0) }
   }
 
-  /// The mounts of a device, the one mounted last first.
-  public static func of(_ device: DeviceNumbers) -> [Mount] {
-    all().filter { $0.device == device }.reversed()
+  /// The mounts in other mount namespaces than ours, each with a process that lives there; as far as `/proc`
+  /// shows those.
+  public static func inOtherNamespaces() -> [(mount: Mount, process: BlockDevice.Opener)] {
+    func namespace(of pid: String) -> UInt64? {
+      var status = stat()
+      return stat("/proc/\(pid)/ns/mnt", &status) == 0 ? UInt64(status.st_ino) : nil
+    }
+    var seen: Set<UInt64> = namespace(of: "self").map { [$0] } ?? []
+    var mounts: [(Mount, BlockDevice.Opener)] = []
+    for pid in SmallFile.entries("/proc").compactMap(Int32.init) {
+      guard let identity = namespace(of: "\(pid)"), seen.insert(identity).inserted,
+        let text = SmallFile.text("/proc/\(pid)/mountinfo", limit: 64 << 20)
+      else { continue }
+      let process = BlockDevice.Opener(pid: pid, command: SmallFile.text("/proc/\(pid)/comm") ?? "?")
+      mounts += text.split(separator: "\n").compactMap { Mount(line: $0) }.map { ($0, process) }
+    }
+    return mounts
   }
 
   private init?(line: Substring) {
@@ -86,6 +100,7 @@ extension Mount {
     case .noSuchFileOrDirectory: "Make the directory first."
     case .readOnlyFileSystem, .permissionDenied: "The disk is read-only: mount it read-only."
     case .notPermitted: "Run it as root."
+    case .resourceBusy: "It is mounted there already, or somebody has it for himself alone."
     default: nil
     }
   }
@@ -97,7 +112,8 @@ extension Mount {
     guard umount2(directory, Int32(UMOUNT_NOFOLLOW)) == 0 else {
       throw .lastErrno(
         step: "unmount", object: directory,
-        remedy: errno == EBUSY ? "End what uses it: fuser -vm \(directory)." : nil)
+        remedy: errno == EBUSY
+          ? "End what uses it: fuser -vm \(directory)." : errno == EINVAL ? "Nothing is mounted there." : nil)
     }
   }
 }

@@ -73,10 +73,16 @@ struct DataBounds {
 extension StoredSegment {
   /// The segment in memory.
   ///
-  /// - Throws: `unsupported` if its data stands further into a file than 64 PiB.
+  /// - Throws: `corrupt` if it reaches behind the last sector that there can be, `unsupported` if its data
+  ///   stands further into a file than 64 PiB.
   func inMemory(
     source: UInt16, number: Int, at position: UInt64, of file: String
   ) throws(BlockError) -> Segment {
+    guard offset + length <= Segment.maximumOffset else {
+      throw .corrupt(
+        file: file, field: "index entry \(number) length", at: position,
+        "is \(length) from sector \(offset), which reaches behind sector \(Segment.maximumOffset)")
+    }
     // A zeroed segment has no data; its moffset is only a mark of where the writer stood.
     guard isZeroed || mend <= Segment.maximumMoffset else {
       throw .unsupported(

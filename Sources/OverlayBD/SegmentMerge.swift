@@ -86,19 +86,28 @@ package enum SegmentMerge {
 
   /// What one sees of a log of changes, where a later one hides an earlier one.
   ///
-  /// The log falls into runs that are sorted already (what is written in order makes long ones); they are
-  /// stacked as layers are.
+  /// The log falls into runs that are sorted already (what is written in order makes long ones). A run is put
+  /// on top of the one before as soon as it is half as long, so that there are never more than a few.
   package static func replay(_ log: Segments, object: String) throws(BlockError) -> Segments {
     var runs: [Segments] = []
     var run = Segments()
     for entry in log {
       if let last = run.last, entry.offset < last.end {
-        runs.append(run)
+        push(run, onto: &runs)
         run = []
       }
       run.append(entry)
     }
-    runs.append(run)
+    push(run, onto: &runs)
     return try flatten(runs, object: object)
+  }
+
+  private static func push(_ run: Segments, onto runs: inout [Segments]) {
+    var top = run
+    while let below = runs.last, below.count <= 2 * top.count {
+      runs.removeLast()
+      top = overlay(top, on: below)
+    }
+    runs.append(top)
   }
 }

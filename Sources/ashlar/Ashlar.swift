@@ -31,10 +31,10 @@ struct Ashlar: AsyncParsableCommand {
       // Help and version come as errors, too.
       let text = fullMessage(for: error)
       if exitCode(for: error).isSuccess {
-        Output.line(text)
+        Output.page(text, isError: false)
         Glibc.exit(0)
       }
-      Output.note(text)
+      Output.page(text, isError: true)
       Glibc.exit(2)
     }
   }

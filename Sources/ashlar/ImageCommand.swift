@@ -5,6 +5,7 @@ import FoundationEssentials
 import Glibc
 import Images
 import LinuxIO
+import UnixSignals
 
 /// `ashlar image`.
 struct ImageCommand: AsyncParsableCommand {
@@ -27,6 +28,26 @@ struct ImageCommand: AsyncParsableCommand {
     _ body: @Sendable () async throws(BlockError) -> Value
   ) async throws(BlockError) -> Value {
     try await withTaskExecutorPreference(BlockingExecutor(label: "image"), operation: body)
+  }
+
+  /// Runs a body that is called off, and puts things in order, when the process is asked to end.
+  static func untilAskedToEnd<Value: Sendable>(
+    _ body: @escaping @Sendable () async throws(BlockError) -> Value
+  ) async throws(BlockError) -> Value {
+    // Before there is anything to put in order.
+    let signals = await UnixSignalsSequence(trapping: .sigint, .sigterm, .sighup)
+    let work = Task { () -> Result<Value, BlockError> in
+      do throws(BlockError) {
+        return .success(try await body())
+      } catch {
+        return .failure(error)
+      }
+    }
+    let watch = Task {
+      for await _ in signals { work.cancel() }
+    }
+    defer { watch.cancel() }
+    return try await work.value.get()
   }
 
   /// `ashlar image info`.
@@ -110,10 +131,12 @@ struct ImageCommand: AsyncParsableCommand {
     func run() async throws {
       let (text, path, replaces) = (image, output, force)
       let bar = ProgressBar("extracting")
-      let extraction = try await onBlockingThreads { () async throws(BlockError) in
-        let opened = try await open(text)
-        return try await bar.show { progress async throws(BlockError) in
-          try await opened.extract(to: path, replaces: replaces, taskCount: taskCount, .linux, progress)
+      let extraction = try await untilAskedToEnd { () async throws(BlockError) in
+        try await onBlockingThreads { () async throws(BlockError) in
+          let opened = try await open(text)
+          return try await bar.show { progress async throws(BlockError) in
+            try await opened.extract(to: path, replaces: replaces, taskCount: taskCount, .linux, progress)
+          }
         }
       }
       if json { try Output.json(extraction) }

@@ -71,6 +71,19 @@ struct Daemon: Sendable {
   /// - Parameter idleExit: After how many seconds with nothing attached it ends; 0 for never.
   func start(idleExit: Int) async throws(BlockError) {
     try directories.make()
+    let end = clock.now + Self.startDeadline
+    while true {
+      do throws(BlockError) {
+        return try await launch(idleExit: idleExit, until: end)
+      } catch  where error.kind == .busy && clock.now < end {
+        // Another one was there before; either it answers soon, or it was about to end.
+        try await pause(.milliseconds(100))
+        if isRunning { return }
+      }
+    }
+  }
+
+  private func launch(idleExit: Int, until end: Duration) async throws(BlockError) {
     let log = try Descriptor.open(
       directories.log, O_WRONLY | O_CREAT | O_APPEND, mode: 0o600, step: "open the log")
     let null = try Descriptor.open("/dev/null", O_RDONLY)
@@ -83,33 +96,18 @@ struct Daemon: Sendable {
           "--report", "3",
         ],
         descriptors: [0: null.raw, 1: log.raw, 2: log.raw, 3: report.programsEnd]))
-    try await waitUntilRunning(pid, report)
-  }
-
-  private func waitUntilRunning(_ pid: Int32, _ report: borrowing StartReport) async throws(BlockError) {
-    let end = clock.now + Self.startDeadline
     while !isRunning {
-      // One that finds another at work ends; then the other is waited for.
-      let isGone = waitpid(pid, nil, WNOHANG) != 0
-      if isGone && ProcessIdentity(pid: pid) == nil && !isLocked && !isRunning {
-        throw failure("it ended at once", report.text())
-      }
+      if waitpid(pid, nil, WNOHANG) != 0 { throw failure("it ended at once", report.text()) }
       guard clock.now < end else { throw failure("it did not answer within \(Self.startDeadline)") }
-      do {
-        try await clock.sleep(for: .milliseconds(5))
-      } catch {
-        throw BlockError(
-          .cancelled, step: "start", object: "the manager", cause: "the command was called off")
-      }
+      try await pause(.milliseconds(5))
     }
   }
 
-  /// Whether somebody holds the instance's lock.
-  private var isLocked: Bool {
-    do throws(BlockError) {
-      return try FileLock.take(directories.lock) == nil
+  private func pause(_ duration: Duration) async throws(BlockError) {
+    do {
+      try await clock.sleep(for: duration)
     } catch {
-      return false
+      throw BlockError(.cancelled, step: "start", object: "the manager", cause: "the command was called off")
     }
   }
 

@@ -7,17 +7,35 @@ import Glibc
 enum Output {
   /// A line of the result.
   static func line(_ text: String) {
-    write(text + "\n", to: STDOUT_FILENO)
+    write(shown(text) + "\n", to: STDOUT_FILENO)
   }
 
   /// A line for a human beside the result.
   static func note(_ text: String) {
-    write(text + "\n", to: STDERR_FILENO)
+    write(shown(text) + "\n", to: STDERR_FILENO)
+  }
+
+  /// Text of our own that has lines, and nothing of others that is not escaped: help, JSON.
+  static func page(_ text: String, isError: Bool) {
+    write(text + "\n", to: isError ? STDERR_FILENO : STDOUT_FILENO)
+  }
+
+  /// A text as it can be shown: what an image or a path holds must not steer a terminal or feign lines.
+  private static func shown(_ text: String) -> String {
+    var shown = ""
+    for scalar in text.unicodeScalars {
+      switch scalar.properties.generalCategory {
+      case .control, .format, .lineSeparator, .paragraphSeparator:
+        shown += "\\u{\(String(scalar.value, radix: 16))}"
+      default: shown.unicodeScalars.append(scalar)
+      }
+    }
+    return shown
   }
 
   /// A result for a machine.
   static func json(_ value: some Encodable) throws(BlockError) {
-    line(try encoded(value))
+    page(try encoded(value), isError: false)
   }
 
   private static func encoded(_ value: some Encodable) throws(BlockError) -> String {
@@ -37,7 +55,7 @@ enum Output {
     note("ashlar: \(error)")
     if isJSON {
       do {
-        line(try encoded(ErrorReply(error)))
+        page(try encoded(ErrorReply(error)), isError: false)
       } catch {
         note("ashlar: \(error)")
       }
@@ -58,6 +76,7 @@ enum Output {
 
   /// Columns under their headings.
   static func table(_ headings: [String], _ rows: [[String]]) {
+    let rows = rows.map { $0.map(shown) }
     let widths = headings.indices.map { column in
       ([headings] + rows).map { $0[column].count }.max() ?? 0
     }

@@ -103,6 +103,56 @@ extension SerialEndToEndTests {
       #expect(BlockDevice.attribute("loop/backing_file", of: String(device.dropFirst(5))) == nil)
     }
 
+    /// Mounted where the manager does not look, as in a container: that is seen, and nobody is killed for it.
+    @Test func aDeviceInAnotherNamespaceIsInUse() throws {
+      let instance = try Instance()
+      let path = instance.scratch("disk.img")
+      #expect(try Instance.run(["sh", "-c", "truncate -s 64M \(path) && mkfs.ext4 -q \(path)"]).status == 0)
+      let device = try instance.attach("ns", "raw:\(path)")
+      let directory = instance.scratch("mnt")
+      try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+      let container = Process()
+      container.executableURL = URL(filePath: "/usr/bin/unshare")
+      let script = "mount \(device) \(directory) && touch \(directory)/ready && exec sleep 600"
+      container.arguments = ["-m", "--propagation", "private", "sh", "-c", script]
+      try container.run()
+      defer { kill(container.processIdentifier, SIGKILL) }
+      let inside = "/proc/\(container.processIdentifier)/root\(directory)"
+      for _ in 0..<100 where access("\(inside)/ready", F_OK) != 0 { usleep(50_000) }
+      let detach = try instance.ashlar("detach", "--id", "ns")
+      #expect(
+        detach.status == 1 && detach.errors.contains("\(directory) in the namespace of"), "\(detach.errors)")
+      #expect(try instance.inspect("ns").state == .attached)
+      let forced = try instance.ashlar("detach", "--id", "ns", "--force")
+      #expect(forced.status == 0 && forced.errors.contains("still in use"), "\(forced.errors)")
+      try "written".write(toFile: "\(inside)/after", atomically: false, encoding: .utf8)
+      #expect(try Instance.run(["sync", "-f", inside]).status == 0)
+      kill(container.processIdentifier, SIGKILL)
+      container.waitUntilExit()
+      for _ in 0..<100 {
+        if try instance.attachments().isEmpty { break }
+        usleep(50_000)
+      }
+      try instance.expectNothingLeft()
+      #expect(try Instance.run(["e2fsck", "-fn", path]).status == 0)
+    }
+
+    /// A device beneath another one, and one that is written to twice.
+    @Test func whatStandsOnADeviceUsesIt() throws {
+      let instance = try Instance()
+      let path = instance.scratch("disk.img")
+      #expect(try Instance.run(["truncate", "-s", "64M", path]).status == 0)
+      let device = try instance.attach("lower", "raw:\(path)")
+      let twice = try instance.ashlar("attach", "--id", "twice", "raw:\(path)")
+      #expect(twice.status == 1 && twice.errors.contains("open for writing"), "\(twice.errors)")
+      let loop = try Instance.run(["losetup", "-f", "--show", device]).line
+      let detach = try instance.ashlar("detach", "--id", "lower")
+      #expect(detach.status == 1 && detach.errors.contains("used by \(loop)"), "\(detach.errors)")
+      #expect(try Instance.run(["losetup", "-d", loop]).status == 0)
+      try instance.detach("lower")
+      try instance.expectNothingLeft()
+    }
+
     @Test func aDeviceThatIsOpenNamesItsOpener() throws {
       let instance = try Instance()
       let device = try instance.attach("demo", config)

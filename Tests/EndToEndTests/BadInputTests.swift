@@ -165,6 +165,63 @@ extension SerialEndToEndTests {
       try instance.expectNothingLeft()
     }
 
+    /// What an extraction must not touch, and what it must not leave.
+    @Test func extractionIsCareful() throws {
+      let instance = try Instance()
+      let made = try Instance.run(
+        ["sh", "-c", "mkfifo fifo && ln -s target link && mkdir dir && mknod null c 1 3"],
+        directory: instance.scratch.path)
+      try #require(made.status == 0)
+      for (name, words) in [("fifo", "neither"), ("link", "link"), ("dir", "directory"), ("null", "device")] {
+        let extract = try instance.ashlar("image", "extract", "--force", config, instance.scratch(name))
+        #expect(extract.status == 1 && extract.errors.contains(words), "\(extract.errors)")
+      }
+      #expect(try instance.ashlar("image", "extract", config, "").status == 1)
+      let big = instance.scratch("big")
+      let out = instance.scratch("out")
+      let fill = "head -c 300M /dev/urandom > \(big) && truncate -s 2G \(big)"
+      #expect(try Instance.run(["sh", "-c", fill]).status == 0)
+      // Called off in the middle: nothing of it stays.
+      for signal in ["INT", "TERM", "HUP"] {
+        let script = """
+          # What runs in the background of a shell without job control ignores SIGINT.
+          set -m
+          ashlar image extract raw:\(big) \(out) & pid=$!
+          until ls \(out).*.partial > /dev/null 2>&1; do sleep 0.01; done
+          kill -\(signal) $pid; wait $pid
+          """
+        let outcome = try instance.shell(script)
+        #expect(outcome.status == 1 && outcome.errors.contains("called off"), "\(signal) \(outcome)")
+        #expect(!SmallFile.entries(instance.scratch.path).contains { $0.hasPrefix("out") })
+      }
+    }
+
+    /// Names that look the same and are not; names that steer a terminal.
+    @Test func namesAreTheirBytes() throws {
+      let instance = try Instance()
+      for name in ["n\u{E9}.img", "ne\u{301}.img"] {
+        #expect(try Instance.run(["truncate", "-s", "1M", instance.scratch(name)]).status == 0)
+      }
+      _ = try instance.attach("x", "raw:\(instance.scratch("n\u{E9}.img"))")
+      let other = try instance.ashlar("attach", "--id", "x", "raw:\(instance.scratch("ne\u{301}.img"))")
+      #expect(other.status == 1 && other.errors.contains("something else"), "\(other.errors)")
+      try instance.detach("x")
+      _ = try instance.attach("n\u{E9}", config)
+      _ = try instance.attach("ne\u{301}", config)
+      #expect(try instance.attachments().count == 2)
+      try instance.detach("n\u{E9}")
+      try instance.detach("ne\u{301}")
+      let odd = instance.scratch("a\nb\u{1B}[31m.img")
+      #expect(try Instance.run(["truncate", "-s", "1M", odd]).status == 0)
+      _ = try instance.attach("odd", "raw:\(odd)")
+      let list = try instance.ashlar("ls").output
+      #expect(list.split(separator: "\n").count == 2 && !list.contains("\u{1B}"))
+      try instance.detach("odd")
+      let path = try instance.scratch.write("nul.json", text: #"{"lowers": [{"file": "a.lsmt\u0000x"}]}"#)
+      try expectRefusal(
+        instance, instance.ashlar("attach", "--id", "a", path), "no such file", remedy: "Correct")
+    }
+
     /// A disk with no room: for what is extracted, and for the journal.
     @Test func aFullDisk() throws {
       let small = try Instance()

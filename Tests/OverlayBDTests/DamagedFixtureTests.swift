@@ -1,4 +1,5 @@
 import BlockCore
+import BlockSim
 import Images
 import LinuxIO
 import OverlayBD
@@ -64,5 +65,18 @@ import Testing
         #expect(row[3].contains("SAME"), "upstream refuses it: \(row)")
       }
     }
+  }
+
+  /// Entries up to the last sector there can be stack; one that reaches behind it is damage.
+  @Test func entriesEndWithTheLastSector() async throws {
+    let last = Segment.maximumOffset
+    func layer(_ sector: UInt64, _ count: UInt64) async throws -> Layer {
+      let extents = [LayerFabric.Extent(sector: sector, zeroedCount: count)]
+      let bytes = LayerFabric.committedLayer(extents, virtualSize: 1 << 30)
+      return try await Layer.openSealed(MemorySource(bytes), using: Workspace())
+    }
+    _ = try LayerStack([try await layer(last - 200, 200), try await layer(last - 100, 50)], name: "stack")
+    let error = await #expect(throws: BlockError.self) { try await layer(last - 200, 201) }
+    #expect(error?.kind == .corrupt && error?.cause.contains("index entry 0 length at byte 4096") == true)
   }
 }

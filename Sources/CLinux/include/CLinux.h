@@ -79,6 +79,9 @@ int clinux_pidfd_kill(int pidfd);
 // memory for it: prctl(PR_SET_IO_FLUSHER), kernel 5.6. Returns what prctl(2) returns.
 int clinux_become_io_flusher(void);
 
+// rename(2) that fails with EEXIST if the target is there.
+int clinux_rename_new(const char *path, const char *target);
+
 // A pipe that is closed on exec and does not wait.
 int clinux_pipe(int ends[2]);
 
