@@ -59,6 +59,8 @@ let package = Package(
     system("CZlib", "zlib", apt: "zlib1g-dev"),
     system("CISAL", "libisal", apt: "libisal-dev"),
     system("CBlkid", "blkid", apt: "libblkid-dev"),
+    system("CNetlink", "libnl-genl-3.0", apt: "libnl-genl-3-dev"),
+    system("CSystemd", "libsystemd", apt: "libsystemd-dev"),
 
     room("BlockCore", [system_]),
     room("BlockSim", ["BlockCore", system_]),
@@ -66,6 +68,10 @@ let package = Package(
     room("OverlayBD", ["BlockCore", "CLZ4", "CZstd", "CZlib", "CISAL"]),
     room("DiskFormats", ["BlockCore"]),
     room("TransportFUSE", ["CLinux", "CFuse", "BlockCore", "LinuxIO", system_]),
+    room("SCSI", ["BlockCore"]),
+    room("TransportTCMU", ["CLinux", "CNetlink", "BlockCore", "LinuxIO", "SCSI", system_]),
+    room("Handlers", ["BlockCore", "LinuxIO", "SCSI"]),
+    room("TCMUService", ["CSystemd", "BlockCore", "LinuxIO", logging]),
     room("Attachments", ["CLinux", "BlockCore", "LinuxIO", system_]),
     room(
       "DataServer",

@@ -1,0 +1,2 @@
+/// Handlers: volumes that programs of others serve.
+public enum Handlers {}

@@ -1,0 +1,2 @@
+/// The D-Bus service org.kernel.TCMUService1.
+public enum TCMUService {}

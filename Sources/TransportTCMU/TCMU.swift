@@ -1,0 +1,2 @@
+/// The kernel's TCM-USER backstores.
+public enum TCMU {}
