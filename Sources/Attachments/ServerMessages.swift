@@ -70,6 +70,9 @@ public struct ServerStatus: Sendable, Hashable, Codable {
   /// Things that a user should know.
   public var notices: [String]
 
+  /// Whether the image is being served.
+  public var isServing: Bool { device != nil }
+
   /// Nothing but a name.
   public init(exportName: String) {
     self.exportName = exportName

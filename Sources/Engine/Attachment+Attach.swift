@@ -12,16 +12,18 @@ extension Attachment {
     do throws(BlockError) {
       // The row is written before anything exists that it speaks of.
       try context.journal.save(row)
+      try await objects.prepare()
       try startServer()
-      let status = try await madeDevice()
-      guard let device = status.device else {
-        throw BlockError(.ioError, step: "attach", object: id.text, cause: "the data server made no device")
-      }
+      let status = try await served()
       try row.note(status)
       try context.journal.save(row)
-      try await DeviceCheck.check(
-        device, byteCount: status.size, within: context.deadlines.readBack, clock: context.services.clock)
-      try publish(device)
+      if let device = try await objects.makeDevice(status) {
+        row.device = device
+        try context.journal.save(row)
+        try await DeviceCheck.check(
+          device, byteCount: status.size, within: context.deadlines.readBack, clock: context.services.clock)
+        try publish(device)
+      }
       row.state = AttachmentState.attached.rawValue
       try context.journal.save(row)
       // Until here the server ends with us; from here on it lives without us.
@@ -56,13 +58,14 @@ extension Attachment {
     min(max(Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))), 1), 4)
   }
 
-  private func madeDevice() async throws(BlockError) -> ServerStatus {
+  /// Waits until the data server serves the image.
+  private func served() async throws(BlockError) -> ServerStatus {
     let timeout = BlockError(
       .timedOut, step: "attach", object: id.text,
       cause: "the image was not open within \(context.deadlines.attach)",
       remedy: "Look at what the disk beneath it does, and into the log.")
     let outcome = await Race.first(within: context.deadlines.attach, clock: context.services.clock) {
-      await self.deviceMade()
+      await self.serverReady()
     }
     return try (outcome ?? .failure(timeout)).get()
   }
@@ -105,8 +108,8 @@ extension Attachment {
     server.kill()
     await endWithinDeadline()
     if server.isAlive {
-      context.log.error("\(id): data server \(server.pid) does not end; its FUSE connection is aborted")
-      abortConnection()
+      context.log.error("\(id): data server \(server.pid) does not end; its device is aborted")
+      abortDevice()
     }
   }
 
@@ -120,11 +123,10 @@ extension Attachment {
     }
   }
 
-  /// Ends the connection of a server that hangs, so that whoever waits for the device gets an error.
-  func abortConnection() {
-    guard let connection = row.connection else { return }
+  /// Gives an error to whoever waits for a server that hangs.
+  func abortDevice() {
     do {
-      try FUSEControl.abort(UInt32(truncatingIfNeeded: connection))
+      try objects.abort()
     } catch {
       context.log.error("\(id): \(error)")
     }

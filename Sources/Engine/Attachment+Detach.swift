@@ -68,7 +68,7 @@ extension Attachment {
   private func finishWhenDeviceIsGone(force: Bool) async throws(BlockError) -> Bool {
     let clock = context.services.clock
     let end = clock.now + context.deadlines.detach
-    while LoopDevice.number(backedBy: exportName) != nil {
+    while objects.isPresent {
       guard clock.now < end else { return try await stillThere(force: force) }
       do {
         try await clock.sleep(for: .milliseconds(10))
@@ -111,7 +111,7 @@ extension Attachment {
     Task {
       await serverGone()
       do {
-        while LoopDevice.number(backedBy: exportName) != nil {
+        while objects.isPresent {
           try await clock.sleep(for: .milliseconds(200))
         }
         try await inTurn { attachment in attachment.finish() }

@@ -80,9 +80,9 @@ extension Attachment {
     context.log.notice("\(id): cleaning up what an earlier manager left as \(row.state)")
     state = .detaching
     await endServer(kindly: true)
-    guard isOfThisBoot, LoopDevice.number(backedBy: exportName) != nil else { return finish() }
+    guard isOfThisBoot, objects.isPresent else { return finish() }
     // Somebody still has the device open; it goes with them.
-    abortConnection()
+    abortDevice()
     finishInBackground()
     return .success(())
   }
@@ -102,7 +102,7 @@ extension Attachment {
       state = .attached
       context.log.notice("\(id): taken over from an earlier manager")
       let answer = await Race.first(within: context.deadlines.report, clock: context.services.clock) {
-        await self.deviceMade()
+        await self.serverReady()
       }
       if answer == nil { problem = "its data server has not answered yet" }
     } catch {

@@ -41,8 +41,13 @@ actor Attachment {
   private var childEnd: ChildProcess.End?
   private var counterRequests: [CheckedContinuation<RequestCounters.Snapshot?, Never>] = []
   private var endWaiters: [CheckedContinuation<Void, Never>] = []
-  private var madeWaiter: CheckedContinuation<Result<ServerStatus, BlockError>, Never>?
+  private var readyWaiter: CheckedContinuation<Result<ServerStatus, BlockError>, Never>?
   private var outcome: Result<ServerStatus, BlockError>?
+  /// What stands in the kernel for it.
+  var objects: any KernelObjects {
+    LoopObjects(
+      exportName: exportName, connection: row.connection.map { UInt32(truncatingIfNeeded: $0) })
+  }
   /// The last of the operations that were asked for; the next one waits for it.
   private var tail: Task<Void, Never>?
 
@@ -108,8 +113,8 @@ actor Attachment {
     case .status(let status), .attached(let status):
       self.status = status
       if state == .attached { problem = nil }
-      if let hold, status.device != nil { self.hold = hold }
-      if status.device != nil { settle(.success(status)) }
+      if let hold, status.isServing { self.hold = hold }
+      if status.isServing { settle(.success(status)) }
     case .failed(let message): settle(.failure(message.error))
     case .counters(let counters): answerCounters(counters)
     case .released: letGo()
@@ -181,14 +186,14 @@ actor Attachment {
   private func settle(_ result: Result<ServerStatus, BlockError>) {
     guard outcome == nil else { return }
     outcome = result
-    madeWaiter?.resume(returning: result)
-    madeWaiter = nil
+    readyWaiter?.resume(returning: result)
+    readyWaiter = nil
   }
 
-  /// Waits until the server has made the device, or has failed to.
-  func deviceMade() async -> Result<ServerStatus, BlockError> {
+  /// Waits until the server serves the image, or has failed to.
+  func serverReady() async -> Result<ServerStatus, BlockError> {
     if let outcome { return outcome }
-    return await withCheckedContinuation { madeWaiter = $0 }
+    return await withCheckedContinuation { readyWaiter = $0 }
   }
 
   /// Waits until the server is gone.
@@ -248,7 +253,7 @@ actor Attachment {
       info.layers = status.layers
       info.notices = status.notices
     }
-    if let device = row.device, LoopDevice.isBacked(device, by: exportName) {
+    if let device = row.device, objects.owns(device) {
       info.mounts = DeviceUsage.mounts(of: device, in: mounts).map {
         .init(directory: $0.mountPoint, type: $0.type)
       }
@@ -263,7 +268,7 @@ actor Attachment {
   /// Who uses the device.
   func usage() -> DeviceUsage {
     // The number may have gone to another disk meanwhile.
-    guard let device = row.device, LoopDevice.isBacked(device, by: exportName) else { return DeviceUsage() }
+    guard let device = row.device, objects.owns(device) else { return DeviceUsage() }
     return DeviceUsage(of: device, servedBy: server?.pid)
   }
 }
