@@ -75,11 +75,14 @@ let package = Package(
     room("Attachments", ["CLinux", "BlockCore", "LinuxIO", system_]),
     room(
       "DataServer",
-      ["CLinux", "BlockCore", "LinuxIO", "Images", "TransportFUSE", "Attachments", logging]),
+      [
+        "CLinux", "BlockCore", "LinuxIO", "DiskFormats", "Images", "SCSI", "TransportFUSE", "TransportTCMU",
+        "Attachments", logging,
+      ]),
     room(
       "Engine",
       [
-        "CLinux", "BlockCore", "LinuxIO", "Attachments", system_, logging,
+        "CLinux", "BlockCore", "LinuxIO", "TransportTCMU", "Attachments", system_, logging,
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     room(

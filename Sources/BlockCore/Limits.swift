@@ -63,6 +63,8 @@ public enum Limits {
 
   /// Bytes of a message between manager and data server: a configuration as JSON in JSON, and more.
   public static let messageBytes = 4 * imageConfigBytes
+  /// Bytes of the file in which another process says why it could not open an image, as far as it is shown.
+  public static let resultFileBytes = 4096
   /// Bytes of a request's body at the manager's interface.
   public static let requestBodyBytes = 64 << 10
 

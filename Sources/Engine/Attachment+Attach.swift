@@ -8,27 +8,31 @@ import SystemPackage
 
 extension Attachment {
   /// Makes the device: after this it is usable, or nothing of it is left.
-  func attach() async throws(BlockError) {
+  ///
+  /// - Parameter start: What the data server finds.
+  func attach(_ start: ServerOrder.Start) async throws(BlockError) {
     do throws(BlockError) {
       // The row is written before anything exists that it speaks of.
       try context.journal.save(row)
       try await objects.prepare()
-      try startServer()
-      let status = try await served()
-      try row.note(status)
-      try context.journal.save(row)
+      let status: ServerStatus
+      if objects.hasServer {
+        status = try await serve(start)
+      } else {
+        status = ServerStatus(exportName: exportName)
+      }
       if let device = try await objects.makeDevice(status) {
         row.device = device
         try context.journal.save(row)
+        // Of what another process serves only the kernel knows the size.
+        let byteCount = objects.hasServer ? status.size : try BlockDevice.byteCount(ofNode: device)
         try await DeviceCheck.check(
-          device, byteCount: status.size, within: context.deadlines.readBack, clock: context.services.clock)
+          device, byteCount: byteCount, within: context.deadlines.readBack, clock: context.services.clock)
         try publish(device)
       }
       row.state = AttachmentState.attached.rawValue
       try context.journal.save(row)
-      // Until here the server ends with us; from here on it lives without us.
-      guard let link else { throw serverLost() }
-      try link.send(.commit)
+      if objects.hasServer { try commit() }
       state = .attached
     } catch {
       await undo()
@@ -36,7 +40,23 @@ extension Attachment {
     }
   }
 
-  private func startServer() throws(BlockError) {
+  /// Starts a data server and waits until it serves.
+  func serve(_ start: ServerOrder.Start) async throws(BlockError) -> ServerStatus {
+    expectServer()
+    try startServer(start)
+    let status = try await served()
+    try row.note(status)
+    try context.journal.save(row)
+    return status
+  }
+
+  /// Lets the data server live on without us; until here it ends when we do.
+  func commit() throws(BlockError) {
+    guard let link else { throw serverLost() }
+    try link.send(.commit)
+  }
+
+  private func startServer(_ start: ServerOrder.Start) throws(BlockError) {
     let path = context.directories.serverSocket(exportName)
     let listener = try MessageSocket.listen(at: path)
     let pid = try ChildProcess.start(
@@ -50,7 +70,10 @@ extension Attachment {
     let link = try ServerLink(path)
     connect(link, isOurChild: true)
     try link.send(
-      .attach(ServerOrder(id: id, exportName: exportName, spec: spec, queueCount: Self.queueCount)))
+      .attach(
+        ServerOrder(
+          id: id, exportName: exportName, spec: spec, queueCount: Self.queueCount, start: start,
+          byteCount: status?.size ?? 0)))
   }
 
   /// Two queues keep a disk busy on any machine; more than four only wait for each other.
@@ -70,7 +93,7 @@ extension Attachment {
     return try (outcome ?? .failure(timeout)).get()
   }
 
-  private func serverLost() -> BlockError {
+  func serverLost() -> BlockError {
     BlockError(
       .unavailable, step: "attach", object: id.text, cause: "its data server is gone",
       remedy: "Try again, and look into the log if it happens again.")
@@ -93,6 +116,11 @@ extension Attachment {
   /// Removes every trace of an attach that failed.
   private func undo() async {
     state = .detaching
+    do {
+      try await dismantle()
+    } catch {
+      context.log.error("\(id): \(error)")
+    }
     await endServer(kindly: true)
     finishQuietly()
   }

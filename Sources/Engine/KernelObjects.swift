@@ -8,10 +8,14 @@ import LinuxIO
 /// All of it follows from the attachment's row in the journal, so that the next manager finds it again. Every
 /// function may be called again after it failed or after the manager has died in it.
 protocol KernelObjects: Sendable {
+  /// Whether we have a data server for it.
+  var hasServer: Bool { get }
   /// Whether it stays when its data server dies, so that a new one can take over with what is outstanding.
   var outlivesServer: Bool { get }
   /// Whether anything of it is in the kernel.
   var isPresent: Bool { get }
+  /// Whether the kernel may wait for answers that only a data server gives, also while it is taken apart.
+  var awaitsAnswers: Bool { get }
 
   /// Makes what a data server needs to find.
   ///
@@ -44,7 +48,11 @@ struct LoopObjects: KernelObjects {
   /// The number of the FUSE connection, once it is known.
   let connection: UInt32?
 
+  var hasServer: Bool { true }
+
   var outlivesServer: Bool { false }
+
+  var awaitsAnswers: Bool { false }
 
   var isPresent: Bool { LoopDevice.number(backedBy: exportName) != nil }
 

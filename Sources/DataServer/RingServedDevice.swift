@@ -1,0 +1,109 @@
+import Attachments
+import BlockCore
+import LinuxIO
+import Logging
+import SCSI
+import TransportTCMU
+
+/// An image over the ring of a TCM-USER backstore.
+///
+/// The backstore and what exports it are the manager's, or somebody else's; this process answers the commands.
+final class RingServedDevice: ServedDevice {
+  let status: ServerStatus
+  private let image: ServedImage
+  private let unit: LogicalUnit
+  private let export: TCMUExport
+  private let log: Logger
+
+  /// Opens an order's image and serves the backstore's ring.
+  ///
+  /// - Throws: `notFound` if the backstore is not there or not enabled, `busy` if another process serves it, and
+  ///   what opening the image throws.
+  static func make(_ order: ServerOrder, log: Logger) async throws(BlockError) -> RingServedDevice {
+    guard let spec = order.spec.backstore else {
+      throw BlockError(.invalidArgument, step: "serve", object: order.id.text, cause: "it has no backstore")
+    }
+    let backstore = Backstore(hba: spec.hba, name: spec.name)
+    let kernel = try backstore.status()
+    guard let entry = UIODevice.find(backstore) else {
+      throw BlockError(
+        .notFound, step: "serve", object: "\(backstore)", cause: "it has no UIO device: it is not enabled")
+    }
+    let executor = BlockingExecutor(label: "waiting requests")
+    let image = try await withTaskExecutorPreference(executor) { () async throws(BlockError) in
+      try await open(order, spec, kernel, log)
+    }
+    for notice in image.notices { log.notice("\(notice)") }
+    let unit = LogicalUnit(image.volume, options(backstore, kernel, image))
+    let device = try UIODevice(opening: entry)
+    let limiter = LogLimiter(log)
+    let report: @Sendable (String) -> Void = { message in limiter.warning(message) }
+    let export =
+      order.start == .fresh
+      ? try TCMUExport.start(unit, device, executor: executor, onReport: report)
+      : try TCMUExport.takeOver(unit, device, executor: executor, onReport: report)
+    var status = image.status(exportName: order.exportName)
+    status.ring = "uio\(entry.number)"
+    return RingServedDevice(status, image, unit, export, log)
+  }
+
+  private init(
+    _ status: ServerStatus, _ image: ServedImage, _ unit: LogicalUnit, _ export: TCMUExport, _ log: Logger
+  ) {
+    self.status = status
+    self.image = image
+    self.unit = unit
+    self.export = export
+    self.log = log
+  }
+
+  private static func open(
+    _ order: ServerOrder, _ spec: BackstoreSpec, _ kernel: Backstore.Status, _ log: Logger
+  ) async throws(BlockError) -> ServedImage {
+    if order.start == .drain { return .lost(byteCount: order.byteCount, blockSize: kernel.blockSize) }
+    guard spec.role == .served else { return try await ServedImage.open(order.spec) }
+    return try await ServedImage.open(
+      spec, byteCount: kernel.byteCount, blockSize: kernel.blockSize, isReopen: order.start == .takeOver, log)
+  }
+
+  private static func options(
+    _ backstore: Backstore, _ kernel: Backstore.Status, _ image: ServedImage
+  ) -> LogicalUnit.Options {
+    var options = LogicalUnit.Options()
+    // rtslib sets it after the device is enabled.
+    options.serial = { (try? backstore.status())?.serial ?? "" }
+    options.maximumTransferBlocks = UInt32(clamping: kernel.maximumSectors)
+    options.hasWriteCache = image.hasWriteCache
+    options.interceptor = image.interceptor
+    return options
+  }
+
+  var counters: RequestCounters.Snapshot { export.counters.snapshot }
+
+  func release() {}
+
+  func descriptor() throws(BlockError) -> Descriptor? { nil }
+
+  func waitUntilEnd() -> Bool {
+    switch export.waitUntilEnd() {
+    case .removed: return true
+    case .stopped: return false
+    case .failed(let error):
+      log.error("\(error)")
+      return false
+    }
+  }
+
+  func change(_ change: DeviceChange) async throws(BlockError) {
+    switch change {
+    case .size(let byteCount):
+      try await image.resize(to: byteCount)
+      unit.noteCapacityChange()
+    case .writeCache(let isOn): try await unit.setWriteCache(isOn)
+    case .configuration:
+      throw BlockError(
+        .unsupported, step: "change", object: status.exportName,
+        cause: "a device in use cannot go over to another image", remedy: "Make another backstore for it.")
+    }
+  }
+}
