@@ -74,4 +74,17 @@ public enum Limits {
   public static let requestBytes = 1 << 20
   /// Requests that one queue may have waiting in the second phase.
   public static let waitingRequestsPerQueue = 64
+
+  // TCMU
+
+  /// Pieces of memory that one command's data may be in: 64 MiB in pages of 4 KiB.
+  public static let piecesPerCommand = 16384
+  /// Bytes in a backstore's `dev_config` (`TCMU_CONFIG_LEN` of the kernel, less its NUL).
+  public static let backstoreConfigBytes = 255
+  /// Bytes in an ID that becomes the name of a loopback target: what is left of 16 digits.
+  public static let targetIDBytes = 13
+  /// Bytes of a backstore's command ring and data area together.
+  public static let ringBytes = 8 << 30
+  /// Bytes that the kernel may queue for us in events: a burst of some thousand devices.
+  public static let eventBufferBytes = 4 << 20
 }

@@ -1,3 +1,4 @@
+#include <linux/target_core_user.h>
 #include <netlink/netlink.h>
 #include <netlink/genl/genl.h>
 #include <netlink/genl/ctrl.h>

@@ -1,0 +1,3 @@
+import BlockCore
+/// Placeholder of the events.
+public enum TCMUEvents {}
