@@ -54,8 +54,9 @@ public enum HostSupport {
       choice: missing.isEmpty ? "fuse" : nil, reason: reason)
   }
 
-  /// Throws unless a transport can work, as far as can be seen without a change, saying what is missing and what
-  /// helps. Drivers that are loaded when they are needed are not looked at.
+  /// Throws unless a transport can work, saying what is missing and what helps.
+  ///
+  /// Drivers that are loaded when they are needed are not looked at.
   ///
   /// - Throws: `permissionDenied` or `unavailable`.
   public static func require(_ transport: TransportChoice) throws(BlockError) {

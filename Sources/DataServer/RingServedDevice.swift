@@ -24,10 +24,9 @@ final class RingServedDevice: ServedDevice {
       throw BlockError(.invalidArgument, step: "serve", object: order.id.text, cause: "it has no backstore")
     }
     let backstore = Backstore(hba: spec.hba, name: spec.name)
-    let kernel = try backstore.status()
-    guard let entry = UIODevice.find(backstore) else {
+    guard let kernel = backstore.status, let entry = UIODevice.find(backstore) else {
       throw BlockError(
-        .notFound, step: "serve", object: "\(backstore)", cause: "it has no UIO device: it is not enabled")
+        .notFound, step: "serve", object: "\(backstore)", cause: "it is not there, or not enabled")
     }
     let executor = BlockingExecutor(label: "waiting requests")
     let image = try await withTaskExecutorPreference(executor) { () async throws(BlockError) in
@@ -35,13 +34,12 @@ final class RingServedDevice: ServedDevice {
     }
     for notice in image.notices { log.notice("\(notice)") }
     let unit = LogicalUnit(image.volume, options(backstore, kernel, image))
-    let device = try UIODevice(opening: entry)
     let limiter = LogLimiter(log)
     let report: @Sendable (String) -> Void = { message in limiter.warning(message) }
     let export =
       order.start == .fresh
-      ? try TCMUExport.start(unit, device, executor: executor, onReport: report)
-      : try TCMUExport.takeOver(unit, device, executor: executor, onReport: report)
+      ? try TCMUExport.start(unit, try UIODevice(opening: entry), executor: executor, onReport: report)
+      : try TCMUExport.takeOver(unit, entry, executor: executor, onReport: report)
     var status = image.status(exportName: order.exportName)
     status.ring = "uio\(entry.number)"
     return RingServedDevice(status, image, unit, export, log)
@@ -71,7 +69,7 @@ final class RingServedDevice: ServedDevice {
   ) -> LogicalUnit.Options {
     var options = LogicalUnit.Options()
     // rtslib sets it after the device is enabled.
-    options.serial = { (try? backstore.status())?.serial ?? "" }
+    options.serial = { backstore.serial }
     options.maximumTransferBlocks = UInt32(clamping: kernel.maximumSectors)
     options.hasWriteCache = image.hasWriteCache
     options.interceptor = image.interceptor

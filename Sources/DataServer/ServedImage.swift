@@ -3,7 +3,9 @@ import BlockCore
 import DiskFormats
 import Images
 import LinuxIO
+import Logging
 import SCSI
+import TransportTCMU
 
 /// What a device shows: a volume, and where it comes from.
 struct ServedImage: Sendable {
@@ -17,6 +19,8 @@ struct ServedImage: Sendable {
   let notices: [String]
   /// Who is asked before a SCSI command is served from the volume.
   var interceptor: (any CommandInterceptor)?
+  /// Gives the disk another size; `nil` if it cannot have one.
+  var resizing: (@Sendable (UInt64) async throws(BlockError) -> Void)?
   /// Whether writes may be lost in a power cut until they are flushed.
   var hasWriteCache: Bool { !volume.geometry.isReadOnly }
 
@@ -35,8 +39,46 @@ struct ServedImage: Sendable {
     let image = try await Image.open(
       reference, ImageOptions(isReadOnly: isReadOnly, writesResultFile: true), .linux)
     return ServedImage(
-      volume: image.volume, format: image.format.rawValue, layers: image.layers.count,
-      notices: image.notices)
+      image.volume, format: image.format.rawValue, layers: image.layers.count, notices: image.notices)
+  }
+
+  /// A disk that is no more than a volume.
+  init(_ volume: any Volume, format: String, layers: Int = 0, notices: [String] = []) {
+    self.volume = volume
+    self.format = format
+    self.layers = layers
+    self.notices = notices
+    if let volume = volume as? any ResizableVolume {
+      resizing = { byteCount throws(BlockError) in try await volume.resize(to: byteCount) }
+    }
+  }
+
+  /// A disk whose image is not to be had any more: everything fails.
+  ///
+  /// - Parameters:
+  ///   - byteCount: The size that it had, in bytes; 0 if nobody knows.
+  ///   - blockSize: The logical block size in bytes.
+  static func lost(byteCount: UInt64, blockSize: Int) -> ServedImage {
+    let blockSize = blockSize == 4096 ? 4096 : 512
+    let size = max(byteCount / UInt64(blockSize) * UInt64(blockSize), UInt64(blockSize))
+    let reason = BlockError(
+      .ioError, step: "serve", object: "a disk that is being taken apart", cause: "its data server is gone")
+    return ServedImage(
+      UnservedVolume(
+        VolumeGeometry(byteCount: size, logicalBlockSize: blockSize, isReadOnly: false), failingWith: reason),
+      format: "lost")
+  }
+
+  /// Gives the disk another size, in bytes.
+  ///
+  /// - Throws: `unsupported` if it cannot have one.
+  func resize(to byteCount: UInt64) async throws(BlockError) {
+    guard let resizing else {
+      throw BlockError(
+        .unsupported, step: "set the size of", object: "an image of the format \(format)",
+        cause: "such an image keeps its size")
+    }
+    try await resizing(byteCount)
   }
 
   /// What the manager is told of it, but for the device.
@@ -60,9 +102,11 @@ extension ServedImage {
   ///   - backstore: The backstore.
   ///   - byteCount: The size that the kernel was told, in bytes; 0 if it was told none.
   ///   - blockSize: The logical block size in bytes.
+  ///   - isReopen: Whether it was served before.
+  ///   - log: Where a handler's messages go.
   /// - Throws: `unsupported` for a subtype that is not known; what opening it throws.
   static func open(
-    _ backstore: BackstoreSpec, byteCount: UInt64, blockSize: Int
+    _ backstore: BackstoreSpec, byteCount: UInt64, blockSize: Int, isReopen: Bool, _ log: Logger
   ) async throws(BlockError) -> ServedImage {
     guard blockSize == 512 || blockSize == 4096 else {
       throw BlockError(
@@ -79,7 +123,7 @@ extension ServedImage {
     case .file: return try await openFile(backstore, byteCount, blockSize)
     case .null:
       let geometry = try geometry(backstore, byteCount, blockSize)
-      return ServedImage(volume: NullVolume(geometry), format: "null", layers: 0, notices: [])
+      return ServedImage(NullVolume(geometry), format: "null")
     case nil:
       throw BlockError(
         .unsupported, step: "serve", object: backstore.configuration,
@@ -105,7 +149,7 @@ extension ServedImage {
     try await file.extend(to: geometry.byteCount)
     let volume = try RawVolume(
       file, isReadOnly: false, byteCount: geometry.byteCount, blockSize: geometry.logicalBlockSize)
-    return ServedImage(volume: volume, format: "file", layers: 0, notices: [])
+    return ServedImage(volume, format: "file")
   }
 
   private static func geometry(

@@ -51,7 +51,7 @@ extension Attachment {
         if isServerAlive { return true }
         throw problemOfDevice()
       }
-      let byteCount = try status?.size ?? BlockDevice.byteCount(ofNode: device)
+      let byteCount = if let status { status.size } else { try BlockDevice.byteCount(ofNode: device) }
       try await DeviceCheck.check(
         device, byteCount: byteCount, within: context.deadlines.readBack, clock: context.services.clock)
       return true

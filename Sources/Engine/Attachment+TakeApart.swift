@@ -1,5 +1,6 @@
 import Attachments
 import BlockCore
+import LinuxIO
 import Logging
 
 // Detaching what does not go by itself with its data server.

@@ -14,14 +14,16 @@ struct BackstoreObjects: KernelObjects {
   private let spec: BackstoreSpec
   private let exportName: String
 
-  /// Seconds that commands are given: for ever, as far as the kernel can count it in milliseconds. A storage that is
-  /// slow, or a data server that is being replaced, is to be waited for.
+  /// Seconds that commands are given: for ever, as far as the kernel can count it in milliseconds.
+  ///
+  /// A storage that is slow, or a data server that is being replaced, is to be waited for.
   private static let commandTimeout = 2_147_483
   /// MiB for the data of commands under way: what overlaybd's attacher gives, and what other images get.
   private static let overlaybdDataArea = 4
   private static let dataArea = 64
-  /// For the kernel to take something apart: a file system may have much to write. Whoever waits for it has a
-  /// deadline of his own.
+  /// For the kernel to take something apart: a file system may have much to write.
+  ///
+  /// Whoever waits for it has a deadline of his own.
   private static let removalDeadline = Duration.seconds(3600)
 
   init(id: AttachmentID, _ image: AttachmentSpec, _ backstore: BackstoreSpec, exportName: String) {

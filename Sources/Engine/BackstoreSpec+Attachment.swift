@@ -29,21 +29,10 @@ extension BackstoreSpec {
         hba: names.backstore.hba, name: names.backstore.name,
         configuration: "\(Subtype.ashlar.rawValue)/\(id)", role: .own)
     }
-    let isForeign = choice == .foreign || (choice == .auto && isServedByOthers)
+    let isForeign = choice == .foreign
     return BackstoreSpec(
       hba: names.backstore.hba, name: names.backstore.name,
       configuration: "\(Subtype.overlaybd.rawValue)/\(path)\(withDevID ? ";\(id)" : "")",
       role: isForeign ? .foreign : .own)
-  }
-
-  /// What the kernel calls overlaybd's own daemon.
-  private static let foreignPrefix = "overlaybd"
-
-  /// Whether another process of this host waits for backstores of the subtype `overlaybd`: one that listens to
-  /// TCM-USER's events and is overlaybd's by its name.
-  private static var isServedByOthers: Bool {
-    TCMUEvents.otherListeners().contains { pid in
-      SmallFile.text("/proc/\(pid)/comm")?.hasPrefix(foreignPrefix) ?? false
-    }
   }
 }
