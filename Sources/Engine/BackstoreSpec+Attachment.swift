@@ -1,6 +1,5 @@
 import Attachments
 import BlockCore
-import LinuxIO
 import TransportTCMU
 
 extension BackstoreSpec {
@@ -29,10 +28,21 @@ extension BackstoreSpec {
         hba: names.backstore.hba, name: names.backstore.name,
         configuration: "\(Subtype.ashlar.rawValue)/\(id)", role: .own)
     }
-    let isForeign = choice == .foreign
+    // The kernel's modules tell who listens, and whether they can be had.
+    try TargetConfiguration.prepare()
+    let isForeign = try choice == .foreign || (choice == .auto && isServedByOthers())
     return BackstoreSpec(
       hba: names.backstore.hba, name: names.backstore.name,
       configuration: "\(Subtype.overlaybd.rawValue)/\(path)\(withDevID ? ";\(id)" : "")",
       role: isForeign ? .foreign : .own)
+  }
+
+  /// What the kernel calls overlaybd's own daemon.
+  private static let foreignPrefix = "overlaybd"
+
+  /// Whether another process of this host waits for backstores of the subtype `overlaybd`: one that listens to
+  /// TCM-USER's events and is overlaybd's by its name.
+  private static func isServedByOthers() throws(BlockError) -> Bool {
+    try TCMUEvents.otherListeners()?.contains { $0.command.hasPrefix(foreignPrefix) } ?? false
   }
 }
