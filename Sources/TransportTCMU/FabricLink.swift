@@ -15,7 +15,9 @@ public struct FabricLink: Sendable, Hashable {
   public let name: String
 
   /// The link's path.
-  public var path: String { "\(TargetConfiguration.root)/\(fabric)/\(target)/\(portGroup)/lun/\(lun)/\(name)" }
+  public var path: String {
+    "\(TargetConfiguration.root)/\(fabric)/\(target)/\(portGroup)/lun/\(lun)/\(name)"
+  }
 
   /// All links to a backstore, in all fabrics.
   public static func all(to backstore: Backstore) -> [FabricLink] {

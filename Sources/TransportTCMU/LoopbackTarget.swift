@@ -92,7 +92,10 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
   public var disk: Disk? {
     guard let address = portGroup.read("address") else { return nil }
     let device = "\(address):0"
-    guard let name = SmallFile.entries("/sys/class/scsi_device/\(device)/device/block").first else { return nil }
+    // Its directory is there a moment before the disk itself is.
+    guard let name = SmallFile.entries("/sys/class/scsi_device/\(device)/device/block").first,
+      access("/sys/class/block/\(name)/dev", F_OK) == 0
+    else { return nil }
     return Disk(name: name, address: device)
   }
 

@@ -57,7 +57,9 @@ public struct RingLayout: Sendable, Hashable {
     else {
       throw BlockError(
         .corrupt, step: "read the mailbox of", object: name,
-        cause: "its command ring of \(size) bytes at \(offset) is not in the \(memory.byteCount) bytes that there are")
+        cause:
+          "its command ring of \(size) bytes at \(offset) is not in the \(memory.byteCount) bytes that there are"
+      )
     }
     ringOffset = Int(offset)
     ringByteCount = size

@@ -75,7 +75,8 @@ extension TCMURing {
   private func write(_ identifier: UInt16, _ result: CommandResult, at start: Int) {
     var flags: UInt8 = 0
     // With a sense code the kernel takes the length for a wish to return data all the same.
-    if let count = result.dataInCount, result.status != .checkCondition, layout.features.contains(.readLength) {
+    if let count = result.dataInCount, result.status != .checkCondition, layout.features.contains(.readLength)
+    {
       memory.store(UInt32(clamping: count), at: start + RingEntry.readLengthOffset)
       flags = RingEntry.hasReadLength
     }
