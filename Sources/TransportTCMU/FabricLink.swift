@@ -3,7 +3,7 @@ import LinuxIO
 
 /// A LUN of some fabric that exports a backstore.
 public struct FabricLink: Sendable, Hashable {
-  /// The fabric: `loopback`, `iscsi`, …
+  /// The fabric: `loopback`, `iscsi` or another.
   public let fabric: String
   /// The target's name.
   public let target: String

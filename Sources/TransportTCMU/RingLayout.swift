@@ -79,7 +79,7 @@ struct RingEntry {
 
   /// Entries begin at multiples of it, and are as long (`TCMU_OP_ALIGN_SIZE`).
   static let alignment: UInt32 = 8
-  /// Bytes of an answer: head, status, and 96 bytes of sense data. A command's entry has room for one.
+  /// Bytes of an answer: head, status, and 96 bytes of sense data; a command's entry has room for one.
   static let smallestCommand: UInt32 = 112
 
   // The head.
