@@ -15,7 +15,8 @@ extension Backstore {
     else { return nil }
     return Status(
       configuration: info.configuration, byteCount: info.byteCount, blockSize: blockSize,
-      maximumSectors: maximumSectors, isEnabled: directory.read("enable") == "1", isExported: info.isActivated,
+      maximumSectors: maximumSectors, isEnabled: directory.read("enable") == "1",
+      isExported: info.isActivated,
       serial: serial)
   }
 
