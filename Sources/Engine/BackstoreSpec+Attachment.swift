@@ -15,7 +15,7 @@ extension BackstoreSpec {
   ///   only we can.
   public static func attachment(
     _ id: AttachmentID, path: String, isOverlayBD: Bool, choice: BackstoreChoice, withDevID: Bool
-  ) throws(BlockError) -> BackstoreSpec {
+  ) async throws(BlockError) -> BackstoreSpec {
     let names = try DeviceNames(id: id.text)
     guard isOverlayBD else {
       guard choice != .foreign else {
@@ -29,8 +29,11 @@ extension BackstoreSpec {
         configuration: "\(Subtype.ashlar.rawValue)/\(id)", role: .own)
     }
     // The kernel's modules tell who listens, and whether they can be had.
-    try TargetConfiguration.prepare()
-    let isForeign = try choice == .foreign || (choice == .auto && isServedByOthers())
+    let isForeign = try await Blocking.run("drivers") { () throws(BlockError) -> Bool in
+      try TargetConfiguration.prepare()
+      if choice != .auto { return choice == .foreign }
+      return try isServedByOthers()
+    }
     return BackstoreSpec(
       hba: names.backstore.hba, name: names.backstore.name,
       configuration: "\(Subtype.overlaybd.rawValue)/\(path)\(withDevID ? ";\(id)" : "")",

@@ -20,6 +20,9 @@ extension Backstore {
       serial: serial)
   }
 
+  /// Whether the kernel waits for an answer when it is enabled, changed or removed (`nl_reply_supported`).
+  public var waitsForAnswers: Bool { ConfigDirectory(path).read("attrib/nl_reply_supported") == "1" }
+
   /// The unit serial number now; empty if none is set, or the backstore is gone.
   public var serial: String {
     Self.serial(ConfigDirectory(path).read("wwn/vpd_unit_serial") ?? "")
