@@ -1,4 +1,3 @@
-#include <linux/target_core_user.h>
 #include <netlink/netlink.h>
 #include <netlink/genl/genl.h>
 #include <netlink/genl/ctrl.h>

@@ -98,7 +98,7 @@ public struct APIServer: Sendable {
       scheme: reference.scheme?.rawValue, path: path, configuration: configuration, transport: transport,
       isReadOnly: order.readOnly ?? false)
     if transport == .tcmu {
-      spec.backstore = try .attachment(
+      spec.backstore = try await .attachment(
         id, path: reference.path, isOverlayBD: configuration != nil || reference.scheme == .overlaybd,
         choice: server, withDevID: order.withDevID ?? false)
     }

@@ -59,9 +59,12 @@ extension Attachment {
   private func startServer(_ start: ServerOrder.Start) throws(BlockError) {
     let path = context.directories.serverSocket(exportName)
     let listener = try MessageSocket.listen(at: path)
+    // One that only makes everything fail needs nothing of the image.
+    let launch = start == .drain ? context.launches.usual : context.launches.launch(for: spec)
     let pid = try ChildProcess.start(
       .init(
-        program: context.program, arguments: ["serve", "--listener", "3"], descriptors: [3: listener.raw]))
+        program: launch.program, arguments: launch.arguments + ["--listener", "3"],
+        descriptors: [3: listener.raw]))
     server = ProcessIdentity(pid: pid)
     row.serverPid = pid
     row.serverStart = server.map { Int64($0.startTime) }

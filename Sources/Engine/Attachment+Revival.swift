@@ -70,7 +70,14 @@ extension Attachment {
   /// one that fails everything.
   func dismantle() async throws(BlockError) {
     let objects = objects
-    if objects.awaitsAnswers, objects.hasServer, !isServerAlive { try await drain() }
+    if objects.awaitsAnswers, objects.hasServer, !isServerAlive {
+      do throws(BlockError) {
+        try await drain()
+      } catch {
+        // The kernel gives up waiting by itself, only later.
+        context.log.error("\(id): \(error)")
+      }
+    }
     try await objects.remove()
   }
 

@@ -14,8 +14,8 @@ actor Attachment {
     let journal: Journal
     let services: HostServices
     let log: Logger
-    /// The program that serves: `ashlard`.
-    let program: String
+    /// How data servers are started.
+    let launches: ServerLaunches
     let deadlines: Deadlines
     let bootID: String
     /// Called when an attachment is no more.

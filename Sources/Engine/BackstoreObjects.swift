@@ -46,7 +46,10 @@ struct BackstoreObjects: KernelObjects {
     spec.role == .served ? UIODevice.find(backstore)?.configuration == spec.configuration : isOurs
   }
 
-  var awaitsAnswers: Bool { spec.role == .own && isOurs && UIODevice.find(backstore) != nil }
+  var awaitsAnswers: Bool {
+    guard spec.role == .own, let target = try? target() else { return false }
+    return target.backstore == backstore && isOurs
+  }
 
   /// Whether the backstore of this name is the one that this attachment has made, or has begun to make.
   private var isOurs: Bool {

@@ -1,6 +1,5 @@
 import Attachments
 import BlockCore
-import LinuxIO
 import TransportTCMU
 
 extension BackstoreSpec {
@@ -16,7 +15,7 @@ extension BackstoreSpec {
   ///   only we can.
   public static func attachment(
     _ id: AttachmentID, path: String, isOverlayBD: Bool, choice: BackstoreChoice, withDevID: Bool
-  ) throws(BlockError) -> BackstoreSpec {
+  ) async throws(BlockError) -> BackstoreSpec {
     let names = try DeviceNames(id: id.text)
     guard isOverlayBD else {
       guard choice != .foreign else {
@@ -29,10 +28,24 @@ extension BackstoreSpec {
         hba: names.backstore.hba, name: names.backstore.name,
         configuration: "\(Subtype.ashlar.rawValue)/\(id)", role: .own)
     }
-    let isForeign = choice == .foreign
+    // The kernel's modules tell who listens, and whether they can be had.
+    let isForeign = try await Blocking.run("drivers") { () throws(BlockError) -> Bool in
+      try TargetConfiguration.prepare()
+      if choice != .auto { return choice == .foreign }
+      return try isServedByOthers()
+    }
     return BackstoreSpec(
       hba: names.backstore.hba, name: names.backstore.name,
       configuration: "\(Subtype.overlaybd.rawValue)/\(path)\(withDevID ? ";\(id)" : "")",
       role: isForeign ? .foreign : .own)
+  }
+
+  /// What the kernel calls overlaybd's own daemon.
+  private static let foreignPrefix = "overlaybd"
+
+  /// Whether another process of this host waits for backstores of the subtype `overlaybd`: one that listens to
+  /// TCM-USER's events and is overlaybd's by its name.
+  private static func isServedByOthers() throws(BlockError) -> Bool {
+    try TCMUEvents.otherListeners()?.contains { $0.command.hasPrefix(foreignPrefix) } ?? false
   }
 }

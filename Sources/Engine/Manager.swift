@@ -21,15 +21,17 @@ public actor Manager {
   public struct Options: Sendable {
     /// Where the instance keeps what.
     public var directories: EngineDirectories
-    /// The program that serves devices: `ashlard` itself.
-    public var program: String
+    /// How data servers are started.
+    public var launches: ServerLaunches
     /// How long waits may take.
     public var deadlines: Deadlines
 
     /// Makes options; the parameters are those of the properties.
-    public init(directories: EngineDirectories, program: String, deadlines: Deadlines = .standard) {
+    public init(
+      directories: EngineDirectories, launches: ServerLaunches, deadlines: Deadlines = .standard
+    ) {
       self.directories = directories
-      self.program = program
+      self.launches = launches
       self.deadlines = deadlines
     }
   }
@@ -53,7 +55,7 @@ public actor Manager {
     let (gone, post) = AsyncStream<Attachment>.makeStream()
     let context = Attachment.Context(
       directories: options.directories, journal: try Journal(options.directories.journal), services: services,
-      log: log, program: options.program, deadlines: options.deadlines, bootID: Self.bootID,
+      log: log, launches: options.launches, deadlines: options.deadlines, bootID: Self.bootID,
       onGone: { post.yield($0) })
     let manager = Manager(context, lock)
     Task {

@@ -59,7 +59,8 @@ extension Backstore {
   public func set(
     _ attribute: String, to value: String, deadline: Duration = .seconds(30)
   ) async throws(BlockError) {
-    try await bounded("set \(attribute) of", deadline) { _ throws(BlockError) in try set(attribute, to: value) }
+    try await bounded("set \(attribute) of", deadline) { _ throws(BlockError) in try set(attribute, to: value)
+    }
   }
 
   /// Tells the kernel a new size, without asking the server: for the server itself.
@@ -120,7 +121,8 @@ extension Backstore {
       } catch  where error.errno == .resourceTemporarilyUnavailable {
         guard deadline.sleep(Self.enablePause) else {
           throw BlockError(
-            .timedOut, step: "enable", object: "backstore \(self)", cause: "the kernel's netlink events stay blocked",
+            .timedOut, step: "enable", object: "backstore \(self)",
+            cause: "the kernel's netlink events stay blocked",
             remedy: Self.unblockRemedy, errno: error.errno)
         }
       }

@@ -15,9 +15,13 @@ extension Backstore {
     else { return nil }
     return Status(
       configuration: info.configuration, byteCount: info.byteCount, blockSize: blockSize,
-      maximumSectors: maximumSectors, isEnabled: directory.read("enable") == "1", isExported: info.isActivated,
+      maximumSectors: maximumSectors, isEnabled: directory.read("enable") == "1",
+      isExported: info.isActivated,
       serial: serial)
   }
+
+  /// Whether the kernel waits for an answer when it is enabled, changed or removed (`nl_reply_supported`).
+  public var waitsForAnswers: Bool { ConfigDirectory(path).read("attrib/nl_reply_supported") == "1" }
 
   /// The unit serial number now; empty if none is set, or the backstore is gone.
   public var serial: String {

@@ -15,7 +15,9 @@ public struct DeviceNames: Sendable, Hashable {
   /// - Throws: `invalidArgument` for an ID that does not have 1 to 13 characters of those that names may have.
   public init(id: String, tenant: UInt32? = nil) throws(BlockError) {
     func reject(_ cause: String) -> BlockError {
-      let shown = id.unicodeScalars.prefix(40).map { $0.properties.generalCategory == .control ? "?" : String($0) }
+      let shown = id.unicodeScalars.prefix(40).map {
+        $0.properties.generalCategory == .control ? "?" : String($0)
+      }
       return BlockError(
         .invalidArgument, step: "use the ID", object: "\"\(shown.joined())\"", cause: cause,
         remedy: "Use 1 to \(Limits.targetIDBytes) letters, digits, dots, dashes or underscores.")
@@ -30,7 +32,8 @@ public struct DeviceNames: Sendable, Hashable {
       }
     }
     guard id.utf8.count <= Limits.targetIDBytes else {
-      throw reject("it has \(id.utf8.count) characters, and a TCMU device's has \(Limits.targetIDBytes) at most")
+      throw reject(
+        "it has \(id.utf8.count) characters, and a TCMU device's has \(Limits.targetIDBytes) at most")
     }
     self.id = id
     self.tenant = tenant

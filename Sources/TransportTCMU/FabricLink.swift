@@ -3,7 +3,7 @@ import LinuxIO
 
 /// A LUN of some fabric that exports a backstore.
 public struct FabricLink: Sendable, Hashable {
-  /// The fabric: `loopback`, `iscsi`, …
+  /// The fabric: `loopback`, `iscsi` or another.
   public let fabric: String
   /// The target's name.
   public let target: String
@@ -15,7 +15,9 @@ public struct FabricLink: Sendable, Hashable {
   public let name: String
 
   /// The link's path.
-  public var path: String { "\(TargetConfiguration.root)/\(fabric)/\(target)/\(portGroup)/lun/\(lun)/\(name)" }
+  public var path: String {
+    "\(TargetConfiguration.root)/\(fabric)/\(target)/\(portGroup)/lun/\(lun)/\(name)"
+  }
 
   /// All links to a backstore, in all fabrics.
   public static func all(to backstore: Backstore) -> [FabricLink] {

@@ -92,7 +92,11 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
   public var disk: Disk? {
     guard let address = portGroup.read("address") else { return nil }
     let device = "\(address):0"
-    guard let name = SmallFile.entries("/sys/class/scsi_device/\(device)/device/block").first else { return nil }
+    // The queue comes last. Until the kernel has made the disk's node, nobody else must: it would not take that
+    // one away with the disk.
+    guard let name = SmallFile.entries("/sys/class/scsi_device/\(device)/device/block").first,
+      access("/sys/class/block/\(name)/queue", F_OK) == 0
+    else { return nil }
     return Disk(name: name, address: device)
   }
 

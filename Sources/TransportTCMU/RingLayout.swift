@@ -57,7 +57,9 @@ public struct RingLayout: Sendable, Hashable {
     else {
       throw BlockError(
         .corrupt, step: "read the mailbox of", object: name,
-        cause: "its command ring of \(size) bytes at \(offset) is not in the \(memory.byteCount) bytes that there are")
+        cause:
+          "its command ring of \(size) bytes at \(offset) is not in the \(memory.byteCount) bytes that there are"
+      )
     }
     ringOffset = Int(offset)
     ringByteCount = size
@@ -77,7 +79,7 @@ struct RingEntry {
 
   /// Entries begin at multiples of it, and are as long (`TCMU_OP_ALIGN_SIZE`).
   static let alignment: UInt32 = 8
-  /// Bytes of an answer: head, status, and 96 bytes of sense data. A command's entry has room for one.
+  /// Bytes of an answer: head, status, and 96 bytes of sense data; a command's entry has room for one.
   static let smallestCommand: UInt32 = 112
 
   // The head.

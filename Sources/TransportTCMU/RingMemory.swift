@@ -34,7 +34,8 @@ public struct RingMemory: ~Copyable, Sendable {
   private init(_ byteCount: Int, _ flags: Int32, _ descriptor: Int32, _ name: String) throws(BlockError) {
     guard byteCount >= RingLayout.mailboxByteCount, byteCount <= Limits.ringBytes else {
       throw BlockError(
-        .invalidArgument, step: "map the ring of", object: name, cause: "it says that it has \(byteCount) bytes")
+        .invalidArgument, step: "map the ring of", object: name,
+        cause: "it says that it has \(byteCount) bytes")
     }
     guard let base = mmap(nil, byteCount, PROT_READ | PROT_WRITE, flags, descriptor, 0), base != MAP_FAILED
     else { throw BlockError(errno: Errno(rawValue: errno), step: "map the ring of", object: name) }

@@ -16,22 +16,16 @@ extension TCMURing {
   ///   - result: How it ended; what is told of data-in is at most the buffer's length.
   /// - Throws: `corrupt` if there is no entry for the answer.
   public func complete(_ identifier: UInt16, _ result: CommandResult) throws(BlockError) {
-    let failure = completion.withLock { state -> BlockError? in
-      do throws(BlockError) {
-        var tail = try skip(from: state.tail)
-        let start = layout.ringOffset + Int(tail)
-        let word = memory.load(start, as: UInt32.self)
-        write(identifier, result, at: start)
-        // Its length was checked when the tail was moved there.
-        tail = layout.advance(tail, by: word & ~7)
-        state.tail = try skip(from: tail, toCommand: false)
-        memory.storeReleasing(state.tail, at: RingLayout.tailOffset)
-        return nil
-      } catch {
-        return error
-      }
+    try completion.withLock { state throws(BlockError) in
+      var tail = try skip(from: state.tail)
+      let start = layout.ringOffset + Int(tail)
+      let word = memory.load(start, as: UInt32.self)
+      write(identifier, result, at: start)
+      // Its length was checked when the tail was moved there.
+      tail = layout.advance(tail, by: word & ~7)
+      state.tail = try skip(from: tail, toCommand: false)
+      memory.storeReleasing(state.tail, at: RingLayout.tailOffset)
     }
-    if let failure { throw failure }
   }
 
   /// Gives entries back that need no answer, if no answer is due before them.
@@ -39,18 +33,13 @@ extension TCMURing {
   /// - Returns: Whether there were any: the kernel wants to be told.
   /// - Throws: `corrupt`, as ``complete(_:_:)``.
   func releasePassive() throws(BlockError) -> Bool {
-    let outcome = completion.withLock { state -> Result<Bool, BlockError> in
-      do throws(BlockError) {
-        let tail = try skip(from: state.tail, toCommand: false)
-        if tail == state.tail { return .success(false) }
-        state.tail = tail
-        memory.storeReleasing(tail, at: RingLayout.tailOffset)
-        return .success(true)
-      } catch {
-        return .failure(error)
-      }
+    try completion.withLock { state throws(BlockError) in
+      let tail = try skip(from: state.tail, toCommand: false)
+      if tail == state.tail { return false }
+      state.tail = tail
+      memory.storeReleasing(tail, at: RingLayout.tailOffset)
+      return true
     }
-    return try outcome.get()
   }
 
   /// The first place from the tail on that a command came in.
@@ -75,7 +64,8 @@ extension TCMURing {
   private func write(_ identifier: UInt16, _ result: CommandResult, at start: Int) {
     var flags: UInt8 = 0
     // With a sense code the kernel takes the length for a wish to return data all the same.
-    if let count = result.dataInCount, result.status != .checkCondition, layout.features.contains(.readLength) {
+    if let count = result.dataInCount, result.status != .checkCondition, layout.features.contains(.readLength)
+    {
       memory.store(UInt32(clamping: count), at: start + RingEntry.readLengthOffset)
       flags = RingEntry.hasReadLength
     }

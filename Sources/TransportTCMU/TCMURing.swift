@@ -169,7 +169,8 @@ public final class TCMURing: @unchecked Sendable {
   private func brokenEntry(_ place: UInt32) -> BlockError {
     let word = memory.load(layout.ringOffset + Int(place), as: UInt32.self)
     return Self.broken(
-      name, "the entry at \(place) says \(word & ~7) bytes and operation \(word & 7); the head is \(knownHead)")
+      name,
+      "the entry at \(place) says \(word & ~7) bytes and operation \(word & 7); the head is \(knownHead)")
   }
 
   static func broken(_ name: String, _ cause: String) -> BlockError {

@@ -25,7 +25,8 @@ public enum TargetConfiguration {
   public static func prepare() throws(BlockError) {
     for module in modules where access(module.sign, F_OK) != 0 { try load(module.name) }
     if access(root, F_OK) != 0 {
-      guard mount("configfs", mountPoint, "configfs", 0, nil) == 0 || errno == EBUSY, access(root, F_OK) == 0 else {
+      guard mount("configfs", mountPoint, "configfs", 0, nil) == 0 || errno == EBUSY, access(root, F_OK) == 0
+      else {
         throw BlockError(
           .unavailable, step: "find", object: root,
           cause: "configfs is not mounted there, and cannot be: \(Errno(rawValue: errno))",

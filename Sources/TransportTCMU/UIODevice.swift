@@ -102,7 +102,8 @@ public struct UIODevice: ~Copyable, Sendable {
     } catch  where error.errno == .resourceBusy {
       throw BlockError(
         .busy, step: "open", object: path, cause: "another process serves backstore \(backstore)",
-        remedy: "Find it with: fuser \(path). End it, or give the backstore a subtype that it does not serve.",
+        remedy:
+          "Find it with: fuser \(path). End it, or give the backstore a subtype that it does not serve.",
         errno: error.errno)
     }
   }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Attachments
 import BlockCore
+import ControlClient
 import FoundationEssentials
 import Images
 
