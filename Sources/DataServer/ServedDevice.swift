@@ -1,5 +1,6 @@
 import Attachments
 import BlockCore
+import Handlers
 import Images
 import LinuxIO
 import Logging
@@ -9,6 +10,7 @@ import TransportFUSE
 /// A device that this process serves: an image, its export, and the loop device on top.
 final class ServedDevice: Sendable {
   let status: ServerStatus
+  private let opened: OpenedVolume
   private let export: FUSEExport
   // The loop device goes when the last one who has it open closes it; this is our part in that.
   private let loop: Mutex<LoopDevice?>
@@ -16,24 +18,24 @@ final class ServedDevice: Sendable {
   /// Opens an order's image and makes the device.
   ///
   /// - Throws: A `BlockError`; nothing is left then.
-  static func make(_ order: ServerOrder, log: Logger) async throws(BlockError) -> ServedDevice {
-    let spec = order.spec
-    let reference = ImageReference(
-      spec.scheme.flatMap(ImageReference.Scheme.init(rawValue:)), spec.path, relativeTo: "/")
+  static func make(
+    _ order: ServerOrder, _ handler: (any Handler)?, log: Logger
+  ) async throws(BlockError) -> ServedDevice {
     let executor = BlockingExecutor(label: "waiting requests")
-    let image = try await withTaskExecutorPreference(executor) { () async throws(BlockError) in
-      try await Image.open(
-        reference, ImageOptions(isReadOnly: spec.isReadOnly, writesResultFile: true), .linux)
+    var status = ServerStatus(exportName: order.exportName)
+    let opened = try await withTaskExecutorPreference(executor) { () async throws(BlockError) in
+      guard let handler else { return try await open(order.spec, &status) }
+      return try await open(order.spec, handler, log)
     }
-    for notice in image.notices { log.notice("\(notice)") }
+    for notice in status.notices { log.notice("\(notice)") }
     let limiter = LogLimiter(log)
     let started = try FUSEExport.start(
-      image.volume, name: order.exportName, queueCount: order.queueCount, executor: executor
+      opened.volume, name: order.exportName, queueCount: order.queueCount, executor: executor
     ) { message in limiter.warning(message) }
     let export = started.export
     let connection = started.connection
     let file = started.file
-    let geometry = image.volume.geometry
+    let geometry = opened.volume.geometry
     let loop = try LoopDevice.attach(
       file,
       .init(
@@ -48,19 +50,42 @@ final class ServedDevice: Sendable {
         remedy: "Use a kernel of 5.10 or newer.")
     }
 
-    var status = ServerStatus(exportName: order.exportName)
     status.device = loop.path
     status.connection = connection
     status.size = geometry.byteCount
     status.readOnly = geometry.isReadOnly
+    return ServedDevice(status, opened, export, loop)
+  }
+
+  /// Opens an image of the engine's own, and says in the status what it is.
+  private static func open(
+    _ spec: AttachmentSpec, _ status: inout ServerStatus
+  ) async throws(BlockError) -> OpenedVolume {
+    let reference = ImageReference(
+      spec.scheme.flatMap(ImageReference.Scheme.init(rawValue:)), spec.path, relativeTo: "/")
+    let image = try await Image.open(
+      reference, ImageOptions(isReadOnly: spec.isReadOnly, writesResultFile: true), .linux)
     status.format = image.format.rawValue
     status.layers = image.layers.count
     status.notices = image.notices
-    return ServedDevice(status, export, loop)
+    return OpenedVolume(image.volume)
   }
 
-  private init(_ status: ServerStatus, _ export: FUSEExport, _ loop: consuming LoopDevice) {
+  /// Opens a disk of a handler: its configuration is the path of the order.
+  private static func open(
+    _ spec: AttachmentSpec, _ handler: any Handler, _ log: Logger
+  ) async throws(BlockError) -> OpenedVolume {
+    var opening = HandlerOpening(spec.path)
+    opening.isReadOnly = spec.isReadOnly
+    opening.log = { log.log(level: $0.level.logLevel, "\($0.text)") }
+    return try await handler.open(opening)
+  }
+
+  private init(
+    _ status: ServerStatus, _ opened: OpenedVolume, _ export: FUSEExport, _ loop: consuming LoopDevice
+  ) {
     self.status = status
+    self.opened = opened
     self.export = export
     self.loop = Mutex(loop)
   }
@@ -78,6 +103,11 @@ final class ServedDevice: Sendable {
   /// Waits, on the calling thread, until the device is gone; to be called exactly once.
   func waitUntilEnd() {
     export.waitUntilEnd()
+  }
+
+  /// Lets the storage go; the device is gone.
+  func close() async {
+    await opened.close()
   }
 
   /// Runs a body with the loop device's descriptor, if we still have it.
