@@ -82,11 +82,14 @@ let package = Package(
     room("Attachments", ["CLinux", "BlockCore", "LinuxIO", system_]),
     room(
       "DataServer",
-      ["CLinux", "BlockCore", "LinuxIO", "Images", "TransportFUSE", "Attachments", "Handlers", logging]),
+      [
+        "CLinux", "BlockCore", "LinuxIO", "DiskFormats", "Images", "SCSI", "TransportFUSE", "TransportTCMU",
+        "Attachments", "Handlers", logging,
+      ]),
     room(
       "Engine",
       [
-        "CLinux", "BlockCore", "LinuxIO", "Attachments", system_, logging,
+        "CLinux", "BlockCore", "LinuxIO", "TransportTCMU", "Attachments", system_, logging,
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     room(

@@ -17,8 +17,9 @@ public struct DataServer {
     case connected(Peer)
     case message(ManagerMessage, [Int32], from: Peer)
     case disconnected(Peer)
-    case made(Result<ServedDevice, BlockError>)
-    case deviceEnded
+    case made(Result<any ServedDevice, BlockError>)
+    case changed(BlockError?, for: Peer)
+    case deviceEnded(isGone: Bool)
     case nobodyCame
   }
 
@@ -40,7 +41,7 @@ public struct DataServer {
   private let post: AsyncStream<Event>.Continuation
   private var peer: Peer?
   private var order: ServerOrder?
-  private var device: ServedDevice?
+  private var device: (any ServedDevice)?
   private var isCommitted = false
 
   /// Serves until the device is gone.
@@ -144,10 +145,15 @@ public struct DataServer {
       case .made(.failure(let error)):
         tell(.failed(ErrorMessage(error)))
         return 1
-      case .deviceEnded:
-        await device?.close()
-        tell(.detached)
-        return 0
+      case .changed(let error, for: let asker):
+        if asker === peer { tell(.changed(error.map(ErrorMessage.init))) }
+      case .deviceEnded(let isGone):
+        if isGone {
+          await device?.close()
+          tell(.detached)
+        }
+        // Another one is started for a device that is there still.
+        return isGone ? 0 : 1
       case .nobodyCame:
         guard order == nil else { continue }
         log.notice("no manager has given an order; ending")
@@ -180,6 +186,7 @@ public struct DataServer {
       guard let device else { return 0 }
       device.release()
       tell(.released)
+    case .change(let change): apply(change, for: sender)
     }
     return nil
   }
@@ -190,19 +197,34 @@ public struct DataServer {
     let handler = self.handler
     Task {
       do throws(BlockError) {
-        post.yield(.made(.success(try await ServedDevice.make(order, handler, log: log))))
+        post.yield(.made(.success(try await makeServedDevice(order, handler, log: log))))
       } catch {
         post.yield(.made(.failure(error)))
       }
     }
   }
 
-  private func watch(_ device: ServedDevice) {
+  private func apply(_ change: DeviceChange, for asker: Peer) {
+    let post = self.post
+    let device = self.device
+    Task {
+      do throws(BlockError) {
+        guard let device else {
+          throw BlockError(.unavailable, step: "change", object: "the device", cause: "it is not there yet")
+        }
+        try await device.change(change)
+        post.yield(.changed(nil, for: asker))
+      } catch {
+        post.yield(.changed(error, for: asker))
+      }
+    }
+  }
+
+  private func watch(_ device: any ServedDevice) {
     let post = self.post
     do {
       _ = try WorkerThread(name: "device end") {
-        device.waitUntilEnd()
-        post.yield(.deviceEnded)
+        post.yield(.deviceEnded(isGone: device.waitUntilEnd()))
       }
     } catch {
       log.error("the device's end will not be noticed: \(error)")
@@ -213,9 +235,10 @@ public struct DataServer {
   private func tell(_ message: ServerMessage, withDevice: Bool = false) {
     guard let peer else { return }
     do throws(BlockError) {
-      guard withDevice, let device else { return try peer.socket.send(message) }
-      try device.withLoopDescriptor { (descriptor) throws(BlockError) in
-        try peer.socket.send(message, descriptors: [descriptor])
+      if withDevice, let descriptor = try device?.descriptor() {
+        try peer.socket.send(message, descriptors: [descriptor.raw])
+      } else {
+        try peer.socket.send(message)
       }
     } catch {
       log.notice("the manager did not get a message: \(error)")

@@ -24,6 +24,12 @@ struct ManageCommand: AsyncParsableCommand {
   @Option(help: "End after so many seconds with nothing attached; 0 for never.")
   var idleExit = 0
 
+  @Option(
+    help: ArgumentHelp(
+      "Serve backstores that others make in configfs: all, or subtypes with commas between them.",
+      discussion: "Known are \(BackstoreSpec.Subtype.allCases.map(\.rawValue).joined(separator: ", "))."))
+  var serveBackstores: String?
+
   @Option(help: .hidden)
   var report: Int32?
 
@@ -41,8 +47,16 @@ struct ManageCommand: AsyncParsableCommand {
     let manager: Manager
     do throws(BlockError) {
       manager = try await Manager.start(
-        .init(directories: directories, program: try LinuxFileSystem().resolve("/proc/self/exe")), .linux,
+        .init(
+          directories: directories,
+          launches: ServerLaunches(program: try LinuxFileSystem().resolve("/proc/self/exe"))), .linux,
         log: log)
+    } catch {
+      if let report { try StartReport.write(try encodeMessage(ErrorReply(error)), to: report) }
+      throw Ashlard.fail(error, log)
+    }
+    do throws(BlockError) {
+      if let options = try backstoreOptions() { _ = try await BackstoreService.start(manager, options, log: log) }
     } catch {
       if let report { try StartReport.write(try encodeMessage(ErrorReply(error)), to: report) }
       throw Ashlard.fail(error, log)
@@ -76,6 +90,24 @@ struct ManageCommand: AsyncParsableCommand {
     log.notice("manager ends; devices stay")
     // Straight out: the data servers go on without us, and nothing of ours needs to be put in order.
     _exit(0)
+  }
+}
+
+extension ManageCommand {
+  /// Which backstores are to be served; `nil` for none.
+  ///
+  /// - Throws: `invalidArgument` for a subtype that nobody knows.
+  private func backstoreOptions() throws(BlockError) -> BackstoreService.Options? {
+    guard let serveBackstores else { return nil }
+    let known = Set(BackstoreSpec.Subtype.allCases.map(\.rawValue))
+    if serveBackstores == "all" { return BackstoreService.Options(subtypes: known) }
+    let wanted = Set(serveBackstores.split(separator: ",").map(String.init))
+    if let stranger = wanted.subtracting(known).min() {
+      throw BlockError(
+        .invalidArgument, step: "serve", object: "backstores of the subtype \(stranger)",
+        cause: "nobody here knows it", remedy: "Known are \(known.sorted().joined(separator: ", ")), and all.")
+    }
+    return BackstoreService.Options(subtypes: wanted)
   }
 }
 

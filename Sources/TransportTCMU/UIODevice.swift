@@ -1,0 +1,150 @@
+import BlockCore
+import CLinux
+import Glibc
+import LinuxIO
+import SystemPackage
+
+/// The device through which one backstore is served: `/dev/uioN`, open for us alone.
+public struct UIODevice: ~Copyable, Sendable {
+  /// What sysfs says of a device.
+  public struct Entry: Sendable, Hashable {
+    /// N of `/dev/uioN`.
+    public let number: Int
+    /// Its backstore.
+    public let backstore: Backstore
+    /// The backstore's `dev_config`; may hold slashes.
+    public let configuration: String
+
+    /// Makes an entry; the parameters are those of the properties.
+    public init(number: Int, backstore: Backstore, configuration: String) {
+      self.number = number
+      self.backstore = backstore
+      self.configuration = configuration
+    }
+
+    /// Reads the name that the kernel gives a device: `tcm-user/HBA/NAME/CONFIGURATION`.
+    ///
+    /// - Returns: `nil` if the device is none of TCM-USER's.
+    public init?(number: Int, name: String) {
+      let parts = name.split(separator: "/", maxSplits: 3, omittingEmptySubsequences: false)
+      guard parts.count >= 3, parts[0] == "tcm-user", let hba = UInt32(parts[1]), !parts[2].isEmpty else {
+        return nil
+      }
+      self.init(
+        number: number, backstore: Backstore(hba: hba, name: String(parts[2])),
+        configuration: parts.count > 3 ? String(parts[3]) : "")
+    }
+  }
+
+  /// What sysfs says of it.
+  public let entry: Entry
+  /// Bytes of its memory.
+  public let byteCount: Int
+  private let descriptor: Descriptor
+
+  /// All devices of TCM-USER that there are now.
+  public static func all() -> [Entry] {
+    SmallFile.entries("/sys/class/uio").compactMap { name in
+      guard name.hasPrefix("uio"), let number = Int(name.dropFirst(3)),
+        let text = SmallFile.text("/sys/class/uio/\(name)/name")
+      else { return nil }
+      return Entry(number: number, name: text)
+    }
+  }
+
+  /// The device of a backstore; `nil` if it has none: it is not enabled.
+  public static func find(_ backstore: Backstore) -> Entry? {
+    all().first { $0.backstore == backstore }
+  }
+
+  /// Opens a device; nobody else can until it is closed.
+  ///
+  /// - Throws: `busy` if another process serves it, others by errno.
+  public init(opening entry: Entry) throws(BlockError) {
+    let folder = "/sys/class/uio/uio\(entry.number)"
+    let path = "/dev/uio\(entry.number)"
+    guard let size = SmallFile.text("\(folder)/maps/map0/size").flatMap(Self.size),
+      let numbers = SmallFile.text("\(folder)/dev").flatMap({ DeviceNumbers($0) })
+    else {
+      throw BlockError(
+        .notFound, step: "open", object: path, cause: "the kernel has no such device any more")
+    }
+    let descriptor = try Self.open(path, numbers, entry.backstore)
+    self.entry = entry
+    byteCount = size
+    self.descriptor = descriptor
+  }
+
+  /// Reads a size as sysfs writes it: `0x40800000`.
+  static func size(_ text: String) -> Int? {
+    text.hasPrefix("0x") ? Int(text.dropFirst(2), radix: 16) : Int(text)
+  }
+
+  /// Opens the node, or one of our own if `/dev` does not have it, as in a container.
+  private static func open(
+    _ path: String, _ numbers: DeviceNumbers, _ backstore: Backstore
+  ) throws(BlockError) -> Descriptor {
+    let device = clinux_makedev(numbers.major, numbers.minor)
+    var status = stat()
+    let isThere = stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFCHR && status.st_rdev == device
+    let node = isThere ? path : "/dev/.ashlar-uio-\(getpid())-\(numbers.minor)"
+    if !isThere {
+      unlink(node)
+      guard mknod(node, S_IFCHR | 0o600, device) == 0 else {
+        throw BlockError(
+          errno: Errno(rawValue: errno), step: "make a node for", object: path,
+          remedy: "Make it: mknod \(path) c \(numbers.major) \(numbers.minor).")
+      }
+    }
+    defer { if !isThere { unlink(node) } }
+    do {
+      return try .open(node, O_RDWR | O_NONBLOCK)
+    } catch  where error.errno == .resourceBusy {
+      throw BlockError(
+        .busy, step: "open", object: path, cause: "another process serves backstore \(backstore)",
+        remedy:
+          "Find it with: fuser \(path). End it, or give the backstore a subtype that it does not serve.",
+        errno: error.errno)
+    }
+  }
+
+  /// Maps the ring and the data area.
+  ///
+  /// - Throws: By errno.
+  func map() throws(BlockError) -> RingMemory {
+    try RingMemory(mapping: descriptor, byteCount: byteCount, name: path)
+  }
+
+  /// The usual path of its node; there may be none.
+  var path: String { "/dev/uio\(entry.number)" }
+
+  /// The descriptor, for waiting.
+  var raw: Int32 { descriptor.raw }
+
+  /// Lets the kernel look at what was completed.
+  ///
+  /// The kernel completes commands within the call.
+  ///
+  /// - Returns: Whether it did; it does not when the device is gone.
+  @inline(__always)
+  func kick() -> Bool {
+    var value: UInt32 = 0
+    while true {
+      if write(descriptor.raw, &value, 4) == 4 { return true }
+      if errno != EINTR { return false }
+    }
+  }
+
+  /// Takes note of the events so far; false if the device is gone.
+  func readEvents() -> Bool {
+    var count: UInt32 = 0
+    while true {
+      if read(descriptor.raw, &count, 4) >= 0 { return true }
+      switch errno {
+      case EINTR: continue
+      case EAGAIN: return true
+      default: return false
+      }
+    }
+  }
+}
