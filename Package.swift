@@ -108,12 +108,14 @@ let package = Package(
     .executableTarget(
       name: "ashlard",
       dependencies: [
-        "BlockCore", "LinuxIO", "Attachments", "Engine", "ControlAPI", "DataServer", logging, argumentParser,
+        "BlockCore", "LinuxIO", "Images", "Handlers", "Attachments", "Engine", "ControlAPI", "DataServer",
+        logging, argumentParser,
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ], swiftSettings: strict),
     .executableTarget(
-      name: "ashlar-handler", dependencies: ["BlockCore", "Handlers", "AshlarHandlers"], swiftSettings: strict),
+      name: "ashlar-handler", dependencies: ["BlockCore", "Handlers", "AshlarHandlers"], swiftSettings: strict
+    ),
     .executableTarget(
       name: "ashlar",
       dependencies: [
