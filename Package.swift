@@ -150,7 +150,8 @@ if Context.environment["ASHLAR_FUZZ"] != nil {
     package.targets.append(
       .executableTarget(
         name: "Fuzz\(parser)",
-        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images", "SCSI"], path: "Fuzz/Fuzz\(parser)",
+        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images", "SCSI"],
+        path: "Fuzz/Fuzz\(parser)",
         swiftSettings: strict))
   }
 }

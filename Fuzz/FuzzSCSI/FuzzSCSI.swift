@@ -53,7 +53,8 @@ private func send(_ cdb: [UInt8], _ data: [UInt8], pieceBytes: Int, to unit: Log
   let workspace = Workspace()
   var result = unit.performNow(command, using: workspace)
   if result == nil { result = await unit.perform(command, using: workspace) }
-  precondition((result?.status == .checkCondition) == (result?.sense != nil), "sense data and status disagree")
+  precondition(
+    (result?.status == .checkCondition) == (result?.sense != nil), "sense data and status disagree")
   precondition(result?.dataInCount ?? 0 <= data.count, "more data than room")
   var sense = [UInt8](repeating: 0, count: SenseData.bufferBytes)
   var span = sense.mutableSpan
