@@ -147,7 +147,7 @@ extension Backstore.Options {
   /// Checks what the kernel would take without a word.
   ///
   /// - Throws: `invalidArgument`.
-  func check(_ backstore: Backstore) throws(BlockError) {
+  package func check(_ backstore: Backstore) throws(BlockError) {
     func reject(_ cause: String, _ remedy: String) -> BlockError {
       BlockError(
         .invalidArgument, step: "create", object: "backstore \(backstore)", cause: cause, remedy: remedy)

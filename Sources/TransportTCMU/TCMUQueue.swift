@@ -13,7 +13,8 @@ import SystemPackage
 /// there.
 final class TCMUQueue: Sendable {
   private let unit: LogicalUnit
-  private let kicks: KickLine
+  private let entry: UIODevice.Entry
+  private let line: DeviceLine
   private let ring: TCMURing
   private let executor: BlockingExecutor
   private let counters: RequestCounters
@@ -34,10 +35,11 @@ final class TCMUQueue: Sendable {
     _ unit: LogicalUnit, _ device: consuming UIODevice, _ executor: BlockingExecutor,
     _ counters: RequestCounters, _ onReport: @escaping @Sendable (String) -> Void
   ) throws(BlockError) {
-    ring = try TCMURing(try device.map(), name: device.path)
-    waiter = try RingWaiter(device.raw)
+    entry = device.entry
+    waiter = try RingWaiter(device.descriptor.raw)
+    ring = try TCMURing(device.memory, name: UIODevice.path(entry.number))
     self.unit = unit
-    kicks = KickLine(device)
+    line = DeviceLine(device.descriptor)
     self.executor = executor
     self.counters = counters
     self.onReport = onReport
@@ -60,7 +62,7 @@ final class TCMUQueue: Sendable {
         if try !waiter.wait() { noteGone() }
         // So that the kernel's count of events never comes around to what we have seen.
         passes &+= 1
-        if passes % 65536 == 0, !kicks.device.readEvents() { noteGone() }
+        if passes % 65536 == 0, !line.readEvents() { noteGone() }
       }
     } catch {
       fail(error)
@@ -148,7 +150,7 @@ final class TCMUQueue: Sendable {
     guard let sense = result.sense, sense.key != 0x6, command.operation != nil else { return }
     counters.noteFailure()
     onReport(
-      "\(kicks.device.entry.backstore): command \(hex(command.cdb.operationCode)) failed with sense "
+      "\(entry.backstore): command \(hex(command.cdb.operationCode)) failed with sense "
         + "\(hex(sense.key))/\(hex(sense.code))/\(hex(sense.qualifier))")
   }
 
@@ -163,7 +165,7 @@ final class TCMUQueue: Sendable {
   /// Shows the kernel what was completed.
   @inline(__always)
   private func kick() {
-    if !kicks.request() { noteGone() }
+    if !line.request() { noteGone() }
   }
 
   @inline(never)

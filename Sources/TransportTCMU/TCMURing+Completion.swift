@@ -32,7 +32,7 @@ extension TCMURing {
   ///
   /// - Returns: Whether there were any: the kernel wants to be told.
   /// - Throws: `corrupt`, as ``complete(_:_:)``.
-  func releasePassive() throws(BlockError) -> Bool {
+  package func releasePassive() throws(BlockError) -> Bool {
     try completion.withLock { state throws(BlockError) in
       let tail = try skip(from: state.tail, toCommand: false)
       if tail == state.tail { return false }
