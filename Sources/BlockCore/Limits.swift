@@ -66,6 +66,29 @@ public enum Limits {
   /// Bytes of a request's body at the manager's interface.
   public static let requestBodyBytes = 64 << 10
 
+  // SCSI
+
+  /// Bytes that one WRITE SAME may write: what is done well within a command's time limit.
+  public static let writeSameBytes = 64 << 20
+  /// Logical blocks that one UNMAP may give back.
+  public static let unmapBlocks = 1 << 20
+  /// Ranges in one UNMAP.
+  public static let unmapDescriptors = 256
+  /// Bytes made zeros in one step of a longer command, which can be cancelled between two.
+  public static let zeroingBytes: UInt64 = 64 << 20
+  /// Bytes that PRE-FETCH reads ahead of time; more than that is not fetched.
+  public static let prefetchBytes = 16 << 20
+  /// Bytes of a list of mode parameters.
+  public static let modeParameterBytes = 512
+  /// Devices named by one EXTENDED COPY.
+  public static let copyTargets = 16
+  /// Segments of one EXTENDED COPY.
+  public static let copySegments = 256
+  /// Bytes of the descriptors of one EXTENDED COPY: so many devices and segments, and one more of each.
+  public static let copyDescriptorBytes = (copyTargets + 1) * 32 + (copySegments + 1) * 28
+  /// Copies whose results are kept for RECEIVE COPY RESULTS.
+  public static let copyResults = 16
+
   // Transports
 
   /// Bytes in one request from a transport.
