@@ -1,5 +1,6 @@
 import BlockCore
 import FuzzKit
+import Glibc
 import SCSI
 import TransportTCMU
 
