@@ -126,6 +126,7 @@ let package = Package(
         "CAllocationCount", "BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "DiskFormats", "TransportFUSE",
         "TestKit",
       ]),
+    tests("SCSITests", ["CAllocationCount", "BlockCore", "BlockSim", "SCSI", "TestKit"]),
     tests(
       "EndToEndTests",
       [
@@ -151,11 +152,12 @@ if Context.environment["ASHLAR_FUZZ"] != nil {
     .target(
       name: "FuzzKit", dependencies: ["BlockCore", "BlockSim", "CISAL"], path: "Fuzz/FuzzKit",
       swiftSettings: strict))
-  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config"] {
+  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config", "SCSI"] {
     package.targets.append(
       .executableTarget(
         name: "Fuzz\(parser)",
-        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images"], path: "Fuzz/Fuzz\(parser)",
+        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images", "SCSI"],
+        path: "Fuzz/Fuzz\(parser)",
         swiftSettings: strict))
   }
   package.targets.append(
