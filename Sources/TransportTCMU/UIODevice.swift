@@ -58,6 +58,21 @@ public struct UIODevice: ~Copyable, Sendable {
     all().first { $0.backstore == backstore }
   }
 
+  /// Whether some process serves a device now.
+  ///
+  /// It asks by opening the device for a moment: a server that opens it just then gets `busy`, so ask only when one
+  /// should be there already.
+  ///
+  /// - Throws: `notFound` if the device is gone, others by errno.
+  public static func isServed(_ entry: Entry) throws(BlockError) -> Bool {
+    do throws(BlockError) {
+      _ = try UIODevice(opening: entry)
+      return false
+    } catch  where error.kind == .busy {
+      return true
+    }
+  }
+
   /// Makes a device of its parts: for tests, whose kernel is none.
   package init(_ entry: Entry, memory: consuming RingMemory, descriptor: consuming Descriptor) {
     self.entry = entry
