@@ -153,6 +153,12 @@ let package = Package(
         "BlockCore", "LinuxIO", "Attachments", "TestKit", "ashlar", "ashlard",
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
+    tests(
+      "TCMUTests",
+      [
+        "CAllocationCount", "CNetlink", "BlockCore", "BlockSim", "LinuxIO", "DiskFormats", "SCSI",
+        "TransportTCMU", "TestKit",
+      ]),
     tests("ImagesTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
     tests("OverlayBDTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
   ],
@@ -174,4 +180,8 @@ if Context.environment["ASHLAR_FUZZ"] != nil {
         path: "Fuzz/Fuzz\(parser)",
         swiftSettings: strict))
   }
+  package.targets.append(
+    .executableTarget(
+      name: "FuzzTCMURing", dependencies: ["FuzzKit", "BlockCore", "SCSI", "TransportTCMU"],
+      path: "Fuzz/FuzzTCMURing", swiftSettings: strict))
 }
