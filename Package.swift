@@ -71,7 +71,7 @@ let package = Package(
     room("SCSI", ["BlockCore"]),
     room("TransportTCMU", ["CLinux", "CNetlink", "BlockCore", "LinuxIO", "SCSI", system_]),
     room("Handlers", ["BlockCore", "LinuxIO", "SCSI"]),
-    room("TCMUService", ["CSystemd", "BlockCore", "LinuxIO", logging]),
+    room("TCMUService", ["CSystemd", "BlockCore", "LinuxIO", system_, logging]),
     room("Attachments", ["CLinux", "BlockCore", "LinuxIO", system_]),
     room(
       "DataServer",
@@ -118,6 +118,7 @@ let package = Package(
     tests("BlockCoreTests", ["BlockCore", "BlockSim", "TestKit", system_]),
     tests("EngineTests", ["BlockCore", "LinuxIO", "Attachments", "Engine", "TestKit"]),
     tests("TidyTests", ["TestKit"]),
+    tests("TCMUServiceTests", ["BlockCore", "LinuxIO", "TCMUService", "TestKit", logging]),
     tests("LinuxIOTests", ["BlockCore", "LinuxIO", "TestKit"]),
     .target(name: "CAllocationCount"),
     tests(
@@ -152,4 +153,8 @@ if Context.environment["ASHLAR_FUZZ"] != nil {
         dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images"], path: "Fuzz/Fuzz\(parser)",
         swiftSettings: strict))
   }
+  package.targets.append(
+    .executableTarget(
+      name: "FuzzTCMUConf", dependencies: ["FuzzKit", "BlockCore", "TCMUService"], path: "Fuzz/FuzzTCMUConf",
+      swiftSettings: strict))
 }

@@ -66,6 +66,23 @@ public enum Limits {
   /// Bytes of a request's body at the manager's interface.
   public static let requestBodyBytes = 64 << 10
 
+  // D-Bus and tcmu.conf
+
+  /// Bytes in a handler's subtype: it becomes the last part of a bus name, which has at most 255.
+  public static let handlerSubtypeBytes = 64
+  /// Bytes in a handler's configuration string: the kernel's `TCMU_CONFIG_LEN`, 256, with the NUL.
+  public static let handlerConfigBytes = 255
+  /// Bytes in the description of a handler's configuration string.
+  public static let handlerDescriptionBytes = 4096
+  /// Bytes in what a handler says of a configuration string.
+  public static let handlerMessageBytes = 1024
+  /// Handlers of other processes.
+  public static let externalHandlers = 64
+  /// Calls over the bus that wait for an answer.
+  public static let pendingBusCalls = 64
+  /// Bytes in a `tcmu.conf`.
+  public static let tcmuConfBytes = 64 << 10
+
   // Transports
 
   /// Bytes in one request from a transport.

@@ -15,6 +15,8 @@
 #include <spawn.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -100,6 +102,8 @@ static const int clinux_O_DIRECT = 0200000;
 static const int clinux_O_DIRECT = 040000;
 #endif
 static const int clinux_SOCK_CLOEXEC = SOCK_CLOEXEC;
+static const int clinux_EFD_FLAGS = EFD_CLOEXEC | EFD_NONBLOCK;
+static const int clinux_IN_FLAGS = IN_CLOEXEC | IN_NONBLOCK;
 static const int clinux_SPAWN_FLAGS = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | 0x80 /* POSIX_SPAWN_SETSID */;
 static const unsigned long clinux_MS_RDONLY = MS_RDONLY;
 static const int clinux_PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
