@@ -78,7 +78,7 @@ let package = Package(
     .target(name: "CTCMURunner", dependencies: ["CAshlarHandler"]),
     room("Handlers", ["CAshlarHandler", "BlockCore", "LinuxIO", "SCSI", system_]),
     room("AshlarHandlers", ["BlockCore", "Handlers", "DataServer", logging]),
-    room("TCMUService", ["CSystemd", "BlockCore", "LinuxIO", logging]),
+    room("TCMUService", ["CSystemd", "BlockCore", "LinuxIO", system_, logging]),
     room("Attachments", ["CLinux", "BlockCore", "LinuxIO", system_]),
     room(
       "DataServer",
@@ -138,6 +138,7 @@ let package = Package(
         "BlockCore", "BlockSim", "LinuxIO", "Attachments", "SCSI", "Handlers", "TestKit",
         "ashlar-handler", system_,
       ]),
+    tests("TCMUServiceTests", ["BlockCore", "LinuxIO", "TCMUService", "TestKit", logging]),
     tests("LinuxIOTests", ["BlockCore", "LinuxIO", "TestKit"]),
     .target(name: "CAllocationCount"),
     tests(
@@ -184,4 +185,8 @@ if Context.environment["ASHLAR_FUZZ"] != nil {
     .executableTarget(
       name: "FuzzTCMURing", dependencies: ["FuzzKit", "BlockCore", "SCSI", "TransportTCMU"],
       path: "Fuzz/FuzzTCMURing", swiftSettings: strict))
+  package.targets.append(
+    .executableTarget(
+      name: "FuzzTCMUConf", dependencies: ["FuzzKit", "BlockCore", "TCMUService"], path: "Fuzz/FuzzTCMUConf",
+      swiftSettings: strict))
 }
