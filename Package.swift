@@ -39,6 +39,10 @@ let package = Package(
     .library(name: "Ashlar", targets: ["BlockCore", "LinuxIO", "OverlayBD", "DiskFormats", "Images"]),
     .executable(name: "ashlar", targets: ["ashlar"]),
     .executable(name: "ashlard", targets: ["ashlard"]),
+    // For handlers in Swift, which are programs of their own, and for those in shared objects.
+    .library(name: "AshlarHandlers", targets: ["BlockCore", "LinuxIO", "Handlers", "AshlarHandlers"]),
+    .executable(name: "ashlar-handler", targets: ["ashlar-handler"]),
+    .library(name: "ashlar-tcmu-runner", type: .dynamic, targets: ["CTCMURunner"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -70,14 +74,17 @@ let package = Package(
     room("TransportFUSE", ["CLinux", "CFuse", "BlockCore", "LinuxIO", system_]),
     room("SCSI", ["BlockCore"]),
     room("TransportTCMU", ["CLinux", "CNetlink", "BlockCore", "LinuxIO", "SCSI", system_]),
-    room("Handlers", ["BlockCore", "LinuxIO", "SCSI"]),
+    .target(name: "CAshlarHandler"),
+    .target(name: "CTCMURunner", dependencies: ["CAshlarHandler"]),
+    room("Handlers", ["CAshlarHandler", "BlockCore", "LinuxIO", "SCSI", system_]),
+    room("AshlarHandlers", ["BlockCore", "Handlers", "DataServer", logging]),
     room("TCMUService", ["CSystemd", "BlockCore", "LinuxIO", logging]),
     room("Attachments", ["CLinux", "BlockCore", "LinuxIO", system_]),
     room(
       "DataServer",
       [
         "CLinux", "BlockCore", "LinuxIO", "DiskFormats", "Images", "SCSI", "TransportFUSE", "TransportTCMU",
-        "Attachments", logging,
+        "Attachments", "Handlers", logging,
       ]),
     room(
       "Engine",
@@ -101,10 +108,14 @@ let package = Package(
     .executableTarget(
       name: "ashlard",
       dependencies: [
-        "BlockCore", "LinuxIO", "Attachments", "Engine", "ControlAPI", "DataServer", logging, argumentParser,
+        "BlockCore", "LinuxIO", "Images", "Handlers", "Attachments", "Engine", "ControlAPI", "DataServer",
+        logging, argumentParser,
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ], swiftSettings: strict),
+    .executableTarget(
+      name: "ashlar-handler", dependencies: ["BlockCore", "Handlers", "AshlarHandlers"], swiftSettings: strict
+    ),
     .executableTarget(
       name: "ashlar",
       dependencies: [
@@ -121,6 +132,12 @@ let package = Package(
     tests("BlockCoreTests", ["BlockCore", "BlockSim", "TestKit", system_]),
     tests("EngineTests", ["BlockCore", "LinuxIO", "Attachments", "Engine", "TestKit"]),
     tests("TidyTests", ["TestKit"]),
+    tests(
+      "HandlerTests",
+      [
+        "BlockCore", "BlockSim", "LinuxIO", "Attachments", "SCSI", "Handlers", "TestKit",
+        "ashlar-handler", system_,
+      ]),
     tests("LinuxIOTests", ["BlockCore", "LinuxIO", "TestKit"]),
     .target(name: "CAllocationCount"),
     tests(

@@ -68,6 +68,17 @@ public enum Limits {
   /// Bytes of a request's body at the manager's interface.
   public static let requestBodyBytes = 64 << 10
 
+  // Handlers
+
+  /// Bytes of a backstore's configuration: what configfs takes with one write.
+  public static let handlerConfigurationBytes = 4096
+  /// Bytes of a handler's subtype.
+  public static let handlerSubtypeBytes = 63
+  /// Bytes of what a handler says of itself.
+  public static let handlerDescriptionBytes = 64 << 10
+  /// Files in a directory of handlers that are looked at.
+  public static let handlersInDirectory = 256
+
   // SCSI
 
   /// Bytes that one WRITE SAME may write: what is done well within a command's time limit.

@@ -2,6 +2,7 @@ import Attachments
 import BlockCore
 import CLinux
 import Glibc
+import Handlers
 import LinuxIO
 import Logging
 import Synchronization
@@ -35,6 +36,7 @@ public struct DataServer {
   private static let orderDeadline = Duration.seconds(10)
 
   private let log: Logger
+  private let handler: (any Handler)?
   private let events: AsyncStream<Event>
   private let post: AsyncStream<Event>.Continuation
   private var peer: Peer?
@@ -47,10 +49,11 @@ public struct DataServer {
   /// - Parameters:
   ///   - listener: The listening socket's descriptor.
   ///   - log: Where trouble goes.
+  ///   - handler: What opens the disk; `nil` for the engine's own images.
   /// - Returns: The process's exit status.
-  public static func run(listener: Int32, log: Logger) async -> Int32 {
+  public static func run(listener: Int32, log: Logger, handler: (any Handler)? = nil) async -> Int32 {
     prepareProcess(log)
-    var server = DataServer(log)
+    var server = DataServer(log, handler)
     do {
       try server.listen(Descriptor(owning: listener))
     } catch {
@@ -60,8 +63,9 @@ public struct DataServer {
     return await server.serve()
   }
 
-  private init(_ log: Logger) {
+  private init(_ log: Logger, _ handler: (any Handler)?) {
     self.log = log
+    self.handler = handler
     (events, post) = AsyncStream.makeStream()
   }
 
@@ -144,7 +148,10 @@ public struct DataServer {
       case .changed(let error, for: let asker):
         if asker === peer { tell(.changed(error.map(ErrorMessage.init))) }
       case .deviceEnded(let isGone):
-        if isGone { tell(.detached) }
+        if isGone {
+          await device?.close()
+          tell(.detached)
+        }
         // Another one is started for a device that is there still.
         return isGone ? 0 : 1
       case .nobodyCame:
@@ -187,9 +194,10 @@ public struct DataServer {
   private func make(_ order: ServerOrder) {
     let post = self.post
     let log = self.log
+    let handler = self.handler
     Task {
       do throws(BlockError) {
-        post.yield(.made(.success(try await makeServedDevice(order, log: log))))
+        post.yield(.made(.success(try await makeServedDevice(order, handler, log: log))))
       } catch {
         post.yield(.made(.failure(error)))
       }

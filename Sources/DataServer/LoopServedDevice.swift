@@ -1,5 +1,6 @@
 import Attachments
 import BlockCore
+import Handlers
 import Images
 import LinuxIO
 import Logging
@@ -9,6 +10,7 @@ import TransportFUSE
 /// An image over FUSE, and the loop device on top.
 final class LoopServedDevice: ServedDevice {
   let status: ServerStatus
+  private let image: ServedImage
   private let export: FUSEExport
   // The loop device goes when the last one who has it open closes it; this is our part in that.
   private let loop: Mutex<LoopDevice?>
@@ -16,10 +18,16 @@ final class LoopServedDevice: ServedDevice {
   /// Opens an order's image and makes the device.
   ///
   /// - Throws: A `BlockError`; nothing is left then.
-  static func make(_ order: ServerOrder, log: Logger) async throws(BlockError) -> LoopServedDevice {
+  static func make(
+    _ order: ServerOrder, _ handler: (any Handler)?, log: Logger
+  ) async throws(BlockError) -> LoopServedDevice {
     let executor = BlockingExecutor(label: "waiting requests")
     let image = try await withTaskExecutorPreference(executor) { () async throws(BlockError) in
-      try await ServedImage.open(order.spec)
+      guard let handler else { return try await ServedImage.open(order.spec) }
+      // What follows the handler's name is the path of the order.
+      var opening = HandlerOpening(order.spec.path)
+      opening.isReadOnly = order.spec.isReadOnly
+      return try await ServedImage.open(handler, opening, log)
     }
     for notice in image.notices { log.notice("\(notice)") }
     let limiter = LogLimiter(log)
@@ -47,11 +55,14 @@ final class LoopServedDevice: ServedDevice {
     var status = image.status(exportName: order.exportName)
     status.device = loop.path
     status.connection = connection
-    return LoopServedDevice(status, export, loop)
+    return LoopServedDevice(status, image, export, loop)
   }
 
-  private init(_ status: ServerStatus, _ export: FUSEExport, _ loop: consuming LoopDevice) {
+  private init(
+    _ status: ServerStatus, _ image: ServedImage, _ export: FUSEExport, _ loop: consuming LoopDevice
+  ) {
     self.status = status
+    self.image = image
     self.export = export
     self.loop = Mutex(loop)
   }
@@ -76,6 +87,8 @@ final class LoopServedDevice: ServedDevice {
       cause: "a loop device over FUSE cannot change while it is in use",
       remedy: "Detach it and attach it anew.")
   }
+
+  func close() async { await image.closing() }
 
   func descriptor() throws(BlockError) -> Descriptor? {
     try loop.withLock { loop throws(BlockError) -> Descriptor? in try loop?.duplicate() }

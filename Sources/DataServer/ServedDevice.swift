@@ -1,5 +1,6 @@
 import Attachments
 import BlockCore
+import Handlers
 import LinuxIO
 import Logging
 
@@ -27,12 +28,21 @@ protocol ServedDevice: AnyObject, Sendable {
   ///
   /// - Throws: `unsupported` for what it cannot do.
   func change(_ change: DeviceChange) async throws(BlockError)
+
+  /// Lets the storage go; to be called once, when the device is gone.
+  func close() async
 }
 
 /// Makes what an order asks for.
 ///
+/// - Parameters:
+///   - order: What the manager has ordered.
+///   - handler: What opens the disk; `nil` for the engine's own.
+///   - log: Where trouble goes.
 /// - Throws: A `BlockError`; nothing of ours is left then.
-func makeServedDevice(_ order: ServerOrder, log: Logger) async throws(BlockError) -> any ServedDevice {
-  if order.spec.backstore == nil { return try await LoopServedDevice.make(order, log: log) }
-  return try await RingServedDevice.make(order, log: log)
+func makeServedDevice(
+  _ order: ServerOrder, _ handler: (any Handler)?, log: Logger
+) async throws(BlockError) -> any ServedDevice {
+  if order.spec.backstore == nil { return try await LoopServedDevice.make(order, handler, log: log) }
+  return try await RingServedDevice.make(order, handler, log: log)
 }

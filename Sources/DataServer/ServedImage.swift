@@ -1,6 +1,7 @@
 import Attachments
 import BlockCore
 import DiskFormats
+import Handlers
 import Images
 import LinuxIO
 import Logging
@@ -21,8 +22,14 @@ struct ServedImage: Sendable {
   var interceptor: (any CommandInterceptor)?
   /// Gives the disk another size; `nil` if it cannot have one.
   var resizing: (@Sendable (UInt64) async throws(BlockError) -> Void)?
+  /// Turns the volatile cache of the storage on or off; `nil` if it has none to be turned.
+  var cacheSetting: (@Sendable (Bool) async throws(BlockError) -> Void)?
+  /// Lets the storage go; to be called once, when no request is under way.
+  var closing: @Sendable () async -> Void = {}
+  /// What a handler says of the disk; `nil` for the engine's own.
+  var traits: VolumeTraits?
   /// Whether writes may be lost in a power cut until they are flushed.
-  var hasWriteCache: Bool { !volume.geometry.isReadOnly }
+  var hasWriteCache: Bool { traits?.hasWriteCache ?? !volume.geometry.isReadOnly }
 
   /// Opens the image of an attachment.
   ///
@@ -115,9 +122,8 @@ extension ServedImage {
     }
     switch BackstoreSpec.Subtype(rawValue: backstore.subtype) {
     case .overlaybd:
-      // Only the snapshot interface has a use for what follows the semicolon.
-      let path = String(backstore.detail.prefix { $0 != ";" })
-      return try await open(ImageReference(.overlaybd, path, relativeTo: "/"), isReadOnly: false)
+      return try await open(
+        ImageReference(.overlaybd, backstore.overlaybdPath, relativeTo: "/"), isReadOnly: false)
     case .ashlar:
       return try await open(try ImageReference(backstore.detail, relativeTo: "/"), isReadOnly: false)
     case .file: return try await openFile(backstore, byteCount, blockSize)
