@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 SECONDS ?= 600
 
-.PHONY: all run test bench conformance fuzz install uninstall deps build lint format clean
+.PHONY: all run test test-long bench conformance fuzz install uninstall deps build lint format clean
 
 all: build
 
@@ -19,6 +19,9 @@ run: build ## attach an image (CONFIG=config.v1.json, or the one that comes with
 
 test: deps ## every test; see docs/testing.md for its parts
 	@scripts/test
+
+test-long: build ## the kernel tests that take hours: many devices, many deaths
+	@ASHLAR_LONG=1 scripts/test-kernel
 
 bench: build ## speed, side by side with the peers; see docs/benchmarks.md
 	swift build -c release --product ashlar-bench

@@ -69,8 +69,8 @@ remove_lun() {
 # The name of a backstore's target: 16 digits that come from it.
 naa() { echo "naa.5$(echo -n "$1" | sha256sum | cut -c -15)"; }
 
-# attribute NAME ATTRIBUTE: of a backstore in user_7.
-attribute() { cat "$target/core/user_7/$1/attrib/$2"; }
+# generic DISK: its other node, which can be written to whatever the disk says.
+generic() { echo "/dev/$(ls "/sys/block/${1#/dev/}/device/scsi_generic")"; }
 
 # refused_at_once COMMAND...: it fails, within a few seconds, with an errno's text.
 refused_at_once() {
