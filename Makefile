@@ -13,6 +13,8 @@ deps: ## the system packages that building and testing need
 build: deps ## the command and the daemon, in .build/release
 	swift build -c release --product ashlar
 	swift build -c release --product ashlard
+	swift build -c release --product ashlar-handler
+	swift build -c release --product ashlar-tcmu-runner
 
 run: build ## attach an image (CONFIG=config.v1.json, or the one that comes with the project), mount it, show it
 	@scripts/run $(if $(CONFIG),"$(CONFIG)")
@@ -31,13 +33,14 @@ install: deps ## the programs, without need of a Swift runtime, under PREFIX (/u
 	@scripts/install "$(DESTDIR)$(PREFIX)"
 
 uninstall:
-	rm -f "$(DESTDIR)$(PREFIX)/bin/ashlar" "$(DESTDIR)$(PREFIX)/bin/ashlard"
+	rm -f "$(DESTDIR)$(PREFIX)/bin/ashlar" "$(DESTDIR)$(PREFIX)/bin/ashlard" "$(DESTDIR)$(PREFIX)/bin/ashlar-handler"
+	rm -f "$(DESTDIR)$(PREFIX)/lib/ashlar/libashlar-tcmu-runner.so"
 
 lint: ## the style, as the tests check it
-	swift format lint --strict --recursive Package.swift Sources Tests Fuzz
+	swift format lint --strict --recursive Package.swift Sources Tests Fuzz Examples
 
 format: ## puts the style right
-	swift format format --in-place --recursive Package.swift Sources Tests Fuzz
+	swift format format --in-place --recursive Package.swift Sources Tests Fuzz Examples
 
 clean:
 	rm -rf .build

@@ -113,7 +113,8 @@ let package = Package(
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ], swiftSettings: strict),
     .executableTarget(
-      name: "ashlar-handler", dependencies: ["BlockCore", "Handlers", "AshlarHandlers"], swiftSettings: strict),
+      name: "ashlar-handler", dependencies: ["BlockCore", "Handlers", "AshlarHandlers"], swiftSettings: strict
+    ),
     .executableTarget(
       name: "ashlar",
       dependencies: [
@@ -163,11 +164,12 @@ if Context.environment["ASHLAR_FUZZ"] != nil {
     .target(
       name: "FuzzKit", dependencies: ["BlockCore", "BlockSim", "CISAL"], path: "Fuzz/FuzzKit",
       swiftSettings: strict))
-  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config"] {
+  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config", "Handler"] {
     package.targets.append(
       .executableTarget(
         name: "Fuzz\(parser)",
-        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images"], path: "Fuzz/Fuzz\(parser)",
+        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images", "Handlers"],
+        path: "Fuzz/Fuzz\(parser)",
         swiftSettings: strict))
   }
 }
