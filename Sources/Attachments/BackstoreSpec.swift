@@ -37,6 +37,10 @@ public struct BackstoreSpec: Sendable, Hashable, Codable {
     configuration.firstIndex(of: "/").map { String(configuration[configuration.index(after: $0)...]) } ?? ""
   }
 
+  /// The path of an overlaybd image's configuration: only the snapshot interface has a use for what follows the
+  /// semicolon.
+  public var overlaybdPath: String { String(detail.prefix { $0 != ";" }) }
+
   /// The subtypes that this engine serves by itself.
   public enum Subtype: String, Sendable, CaseIterable {
     /// `overlaybd/PATH[;ID]`: an overlaybd image by its configuration, as overlaybd's own daemon takes it.

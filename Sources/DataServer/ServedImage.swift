@@ -122,9 +122,8 @@ extension ServedImage {
     }
     switch BackstoreSpec.Subtype(rawValue: backstore.subtype) {
     case .overlaybd:
-      // Only the snapshot interface has a use for what follows the semicolon.
-      let path = String(backstore.detail.prefix { $0 != ";" })
-      return try await open(ImageReference(.overlaybd, path, relativeTo: "/"), isReadOnly: false)
+      return try await open(
+        ImageReference(.overlaybd, backstore.overlaybdPath, relativeTo: "/"), isReadOnly: false)
     case .ashlar:
       return try await open(try ImageReference(backstore.detail, relativeTo: "/"), isReadOnly: false)
     case .file: return try await openFile(backstore, byteCount, blockSize)

@@ -58,6 +58,8 @@ extension Attachment {
 
   private func startServer(_ start: ServerOrder.Start) throws(BlockError) {
     let path = context.directories.serverSocket(exportName)
+    // One that has died has left its own; nobody else has that name.
+    unlink(path)
     let listener = try MessageSocket.listen(at: path)
     // One that only makes everything fail needs nothing of the image.
     let launch = start == .drain ? context.launches.usual : context.launches.launch(for: spec)

@@ -142,9 +142,11 @@ actor Attachment {
     // A server closes its connection only by ending.
     let clock = context.services.clock
     let deadline = context.deadlines.kill
+    let ending = server
     Task {
       try await clock.sleep(for: deadline)
-      if isServing { server?.kill() }
+      // Another one may serve by then.
+      if isServing, server == ending { ending?.kill() }
     }
   }
 

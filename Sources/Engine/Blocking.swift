@@ -2,14 +2,14 @@ import BlockCore
 import LinuxIO
 
 /// Waiting in system calls that may take long, or for ever.
-package enum Blocking {
+public enum Blocking {
   /// Runs a body on a thread of its own and gives its result.
   ///
   /// - Parameters:
   ///   - name: What the thread is called.
   ///   - body: What waits.
   /// - Throws: What the body throws, and `exhausted` without a thread.
-  package static func run<Value: Sendable>(
+  public static func run<Value: Sendable>(
     _ name: String, _ body: @escaping @Sendable () throws(BlockError) -> Value
   ) async throws(BlockError) -> Value {
     let outcome: Result<Value, BlockError> = await withCheckedContinuation { continuation in

@@ -24,11 +24,7 @@ struct ManageCommand: AsyncParsableCommand {
   @Option(help: "End after so many seconds with nothing attached; 0 for never.")
   var idleExit = 0
 
-  @Option(
-    help: ArgumentHelp(
-      "Serve backstores that others make in configfs: all, or subtypes with commas between them.",
-      discussion: "Known are \(BackstoreSpec.Subtype.allCases.map(\.rawValue).joined(separator: ", "))."))
-  var serveBackstores: String?
+  @OptionGroup var backstores: BackstoreOptions
 
   @Option(help: .hidden)
   var report: Int32?
@@ -46,17 +42,7 @@ struct ManageCommand: AsyncParsableCommand {
       workingDirectory: FileManager.default.currentDirectoryPath)
     let manager: Manager
     do throws(BlockError) {
-      manager = try await Manager.start(
-        .init(
-          directories: directories,
-          launches: ServerLaunches(program: try LinuxFileSystem().resolve("/proc/self/exe"))), .linux,
-        log: log)
-    } catch {
-      if let report { try StartReport.write(try encodeMessage(ErrorReply(error)), to: report) }
-      throw Ashlard.fail(error, log)
-    }
-    do throws(BlockError) {
-      if let options = try backstoreOptions() { _ = try await BackstoreService.start(manager, options, log: log) }
+      manager = try await start(directories, log)
     } catch {
       if let report { try StartReport.write(try encodeMessage(ErrorReply(error)), to: report) }
       throw Ashlard.fail(error, log)
@@ -94,20 +80,18 @@ struct ManageCommand: AsyncParsableCommand {
 }
 
 extension ManageCommand {
-  /// Which backstores are to be served; `nil` for none.
-  ///
-  /// - Throws: `invalidArgument` for a subtype that nobody knows.
-  private func backstoreOptions() throws(BlockError) -> BackstoreService.Options? {
-    guard let serveBackstores else { return nil }
-    let known = Set(BackstoreSpec.Subtype.allCases.map(\.rawValue))
-    if serveBackstores == "all" { return BackstoreService.Options(subtypes: known) }
-    let wanted = Set(serveBackstores.split(separator: ",").map(String.init))
-    if let stranger = wanted.subtracting(known).min() {
-      throw BlockError(
-        .invalidArgument, step: "serve", object: "backstores of the subtype \(stranger)",
-        cause: "nobody here knows it", remedy: "Known are \(known.sorted().joined(separator: ", ")), and all.")
+  /// Starts the manager, and what serves others' backstores.
+  private func start(_ directories: EngineDirectories, _ log: Logger) async throws(BlockError) -> Manager {
+    let program = try LinuxFileSystem().resolve("/proc/self/exe")
+    let plan = try await backstores.plan(program: program, log: log)
+    let manager = try await Manager.start(
+      .init(
+        directories: directories,
+        launches: ServerLaunches(program: program, handlers: plan?.launches ?? [:])), .linux, log: log)
+    if let plan {
+      _ = try await BackstoreService.start(manager, .init(subtypes: plan.subtypes), log: log)
     }
-    return BackstoreService.Options(subtypes: wanted)
+    return manager
   }
 }
 

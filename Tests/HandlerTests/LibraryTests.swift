@@ -27,7 +27,7 @@ import Testing
     for bad in ["", "qcow", "/x", "q c/x", "é/x", String(repeating: "a", count: 64) + "/x"] {
       #expect(throws: BlockError.self, "\(bad)") { try HandlerConfiguration(bad) }
     }
-    let long = "a/" + String(repeating: "x", count: Limits.handlerConfigurationBytes)
+    let long = "a/" + String(repeating: "x", count: Limits.backstoreConfigBytes)
     #expect(throws: BlockError.self) { try HandlerConfiguration(long) }
   }
 
