@@ -39,6 +39,10 @@ let package = Package(
     .library(name: "Ashlar", targets: ["BlockCore", "LinuxIO", "OverlayBD", "DiskFormats", "Images"]),
     .executable(name: "ashlar", targets: ["ashlar"]),
     .executable(name: "ashlard", targets: ["ashlard"]),
+    // For handlers in Swift, which are programs of their own, and for those in shared objects.
+    .library(name: "AshlarHandlers", targets: ["BlockCore", "LinuxIO", "Handlers", "AshlarHandlers"]),
+    .executable(name: "ashlar-handler", targets: ["ashlar-handler"]),
+    .library(name: "ashlar-tcmu-runner", type: .dynamic, targets: ["CTCMURunner"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
@@ -70,16 +74,22 @@ let package = Package(
     room("TransportFUSE", ["CLinux", "CFuse", "BlockCore", "LinuxIO", system_]),
     room("SCSI", ["BlockCore"]),
     room("TransportTCMU", ["CLinux", "CNetlink", "BlockCore", "LinuxIO", "SCSI", system_]),
-    room("Handlers", ["BlockCore", "LinuxIO", "SCSI"]),
+    .target(name: "CAshlarHandler"),
+    .target(name: "CTCMURunner", dependencies: ["CAshlarHandler"]),
+    room("Handlers", ["CAshlarHandler", "BlockCore", "LinuxIO", "SCSI", system_]),
+    room("AshlarHandlers", ["BlockCore", "Handlers", "DataServer", logging]),
     room("TCMUService", ["CSystemd", "BlockCore", "LinuxIO", system_, logging]),
     room("Attachments", ["CLinux", "BlockCore", "LinuxIO", system_]),
     room(
       "DataServer",
-      ["CLinux", "BlockCore", "LinuxIO", "Images", "TransportFUSE", "Attachments", logging]),
+      [
+        "CLinux", "BlockCore", "LinuxIO", "DiskFormats", "Images", "SCSI", "TransportFUSE", "TransportTCMU",
+        "Attachments", "Handlers", logging,
+      ]),
     room(
       "Engine",
       [
-        "CLinux", "BlockCore", "LinuxIO", "Attachments", system_, logging,
+        "CLinux", "BlockCore", "LinuxIO", "TransportTCMU", "Attachments", system_, logging,
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     room(
@@ -98,10 +108,14 @@ let package = Package(
     .executableTarget(
       name: "ashlard",
       dependencies: [
-        "BlockCore", "LinuxIO", "Attachments", "Engine", "ControlAPI", "DataServer", logging, argumentParser,
+        "BlockCore", "LinuxIO", "Images", "Handlers", "Attachments", "Engine", "ControlAPI", "DataServer",
+        logging, argumentParser,
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ], swiftSettings: strict),
+    .executableTarget(
+      name: "ashlar-handler", dependencies: ["BlockCore", "Handlers", "AshlarHandlers"], swiftSettings: strict
+    ),
     .executableTarget(
       name: "ashlar",
       dependencies: [
@@ -118,6 +132,12 @@ let package = Package(
     tests("BlockCoreTests", ["BlockCore", "BlockSim", "TestKit", system_]),
     tests("EngineTests", ["BlockCore", "LinuxIO", "Attachments", "Engine", "TestKit"]),
     tests("TidyTests", ["TestKit"]),
+    tests(
+      "HandlerTests",
+      [
+        "BlockCore", "BlockSim", "LinuxIO", "Attachments", "SCSI", "Handlers", "TestKit",
+        "ashlar-handler", system_,
+      ]),
     tests("TCMUServiceTests", ["BlockCore", "LinuxIO", "TCMUService", "TestKit", logging]),
     tests("LinuxIOTests", ["BlockCore", "LinuxIO", "TestKit"]),
     .target(name: "CAllocationCount"),
@@ -127,11 +147,18 @@ let package = Package(
         "CAllocationCount", "BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "DiskFormats", "TransportFUSE",
         "TestKit",
       ]),
+    tests("SCSITests", ["CAllocationCount", "BlockCore", "BlockSim", "SCSI", "TestKit"]),
     tests(
       "EndToEndTests",
       [
         "BlockCore", "LinuxIO", "Attachments", "TestKit", "ashlar", "ashlard",
         .product(name: "GRDB", package: "GRDB.swift"),
+      ]),
+    tests(
+      "TCMUTests",
+      [
+        "CAllocationCount", "CNetlink", "BlockCore", "BlockSim", "LinuxIO", "DiskFormats", "SCSI",
+        "TransportTCMU", "TestKit",
       ]),
     tests("ImagesTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
     tests("OverlayBDTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
@@ -146,13 +173,18 @@ if Context.environment["ASHLAR_FUZZ"] != nil {
     .target(
       name: "FuzzKit", dependencies: ["BlockCore", "BlockSim", "CISAL"], path: "Fuzz/FuzzKit",
       swiftSettings: strict))
-  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config"] {
+  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config", "SCSI"] {
     package.targets.append(
       .executableTarget(
         name: "Fuzz\(parser)",
-        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images"], path: "Fuzz/Fuzz\(parser)",
+        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images", "SCSI"],
+        path: "Fuzz/Fuzz\(parser)",
         swiftSettings: strict))
   }
+  package.targets.append(
+    .executableTarget(
+      name: "FuzzTCMURing", dependencies: ["FuzzKit", "BlockCore", "SCSI", "TransportTCMU"],
+      path: "Fuzz/FuzzTCMURing", swiftSettings: strict))
   package.targets.append(
     .executableTarget(
       name: "FuzzTCMUConf", dependencies: ["FuzzKit", "BlockCore", "TCMUService"], path: "Fuzz/FuzzTCMUConf",

@@ -10,6 +10,10 @@ public struct AttachRequest: Sendable, Hashable, Codable {
   public var transport: String?
   /// Whether writes are to be refused; not if it is not there.
   public var readOnly: Bool?
+  /// Who serves a backstore, for `tcmu`: a ``BackstoreChoice``; `auto` if it is not there.
+  public var backstore: String?
+  /// Whether the backstore's configuration ends with the ID, for `tcmu`; not if it is not there.
+  public var withDevID: Bool?
 
   /// Makes a request; the parameters are those of the properties.
   public init(id: String, image: String, transport: String?, readOnly: Bool?) {
@@ -18,6 +22,16 @@ public struct AttachRequest: Sendable, Hashable, Codable {
     self.transport = transport
     self.readOnly = readOnly
   }
+}
+
+/// Who is to serve a backstore that is made for an overlaybd image.
+public enum BackstoreChoice: String, Sendable, Codable, CaseIterable {
+  /// Another process of the host, if one runs that serves overlaybd images; else this engine.
+  case auto
+  /// This engine.
+  case ashlar
+  /// Another process, which waits for backstores of the subtype `overlaybd`.
+  case foreign
 }
 
 /// The answer to a request to detach: `DELETE /v1/attachments/ID`.

@@ -31,8 +31,10 @@ public struct AttachmentInfo: Sendable, Hashable, Codable {
   public var device: String?
   /// A link to the device whose name does not change.
   public var link: String?
-  /// What kind of device it is: `fuse`.
+  /// What kind of device it is: `fuse` or `tcmu`.
   public var transport: String
+  /// The backstore, for `tcmu`.
+  public var backstore: BackstoreSpec?
   /// Its state.
   public var state: AttachmentState
   /// The size in bytes; 0 until it is known.

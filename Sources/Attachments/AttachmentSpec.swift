@@ -12,16 +12,20 @@ public struct AttachmentSpec: Sendable, Hashable, Codable {
   public var transport: TransportChoice
   /// Whether a read-only disk was asked for.
   public var isReadOnly: Bool
+  /// The backstore, for the transport `tcmu`.
+  public var backstore: BackstoreSpec?
 
   /// Makes a spec; the parameters are those of the properties.
   public init(
-    scheme: String?, path: String, configuration: String?, transport: TransportChoice, isReadOnly: Bool
+    scheme: String?, path: String, configuration: String?, transport: TransportChoice, isReadOnly: Bool,
+    backstore: BackstoreSpec? = nil
   ) {
     self.scheme = scheme
     self.path = path
     self.configuration = configuration
     self.transport = transport
     self.isReadOnly = isReadOnly
+    self.backstore = backstore
   }
 
   /// The image as a user may write it.
@@ -37,6 +41,13 @@ public struct AttachmentSpec: Sendable, Hashable, Codable {
     }
     if isReadOnly != other.isReadOnly { return isReadOnly ? "it is read-only" : "it is not read-only" }
     if transport != other.transport { return "its transport was asked to be \(transport.rawValue)" }
+    if backstore?.role != other.backstore?.role {
+      return backstore?.role == .foreign ? "another process serves it" : "this engine serves it"
+    }
+    let configuration = backstore?.configuration ?? ""
+    if !Self.isSame(configuration, other.backstore?.configuration ?? "") {
+      return "its dev_config is \(configuration)"
+    }
     return nil
   }
 
@@ -50,6 +61,8 @@ public enum TransportChoice: String, Sendable, Codable, CaseIterable {
   case auto
   /// A file in FUSE with a loop device on top: on any Linux.
   case fuse
+  /// A SCSI disk over the kernel's TCM-USER backstore and its loopback fabric.
+  case tcmu
 }
 
 /// A device's state, as users see it.
@@ -60,6 +73,6 @@ public enum AttachmentState: String, Sendable, Codable {
   case attached
   /// Being taken apart; it goes when the last one who has it open closes it.
   case detaching
-  /// Its data server is gone; reads and writes fail until it is detached.
+  /// Its data server is gone. Over FUSE reads and writes fail until it is detached; over TCMU they wait.
   case failed
 }

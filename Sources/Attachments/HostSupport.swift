@@ -54,14 +54,19 @@ public enum HostSupport {
       choice: missing.isEmpty ? "fuse" : nil, reason: reason)
   }
 
-  /// Throws unless the FUSE transport can work, saying what is missing and what helps.
+  /// Throws unless a transport can work, saying what is missing and what helps.
+  ///
+  /// Drivers that are loaded when they are needed are not looked at.
   ///
   /// - Throws: `permissionDenied` or `unavailable`.
-  public static func requireFUSE() throws(BlockError) {
-    for finding in [
-      root, device("/dev/fuse", "fuse", "FUSE"), device("/dev/loop-control", "loop", "loop devices"),
-    ]
-    where !finding.isAvailable {
+  public static func require(_ transport: TransportChoice) throws(BlockError) {
+    let needed =
+      switch transport {
+      case .auto, .fuse:
+        [root, device("/dev/fuse", "fuse", "FUSE"), device("/dev/loop-control", "loop", "loop devices")]
+      case .tcmu: [root]
+      }
+    for finding in needed where !finding.isAvailable {
       throw BlockError(
         finding.name == root.name ? .permissionDenied : .unavailable, step: "attach", object: "a device",
         cause: "\(finding.name): \(finding.detail)", remedy: finding.remedy)
@@ -112,15 +117,17 @@ public enum HostSupport {
   }
 
   private static var transports: [Finding] {
-    func driver(_ name: String, _ node: String, _ module: String) -> Finding {
+    func driver(
+      _ name: String, _ node: String, _ module: String, use: String = "this version does not use it yet"
+    ) -> Finding {
       let isLoaded = access("/sys/module/\(module)", F_OK) == 0 || (!node.isEmpty && access(node, F_OK) == 0)
       return Finding(
-        name, isLoaded,
-        isLoaded ? "the driver is loaded; this version does not use it yet" : "the driver is not loaded",
+        name, isLoaded, isLoaded ? "the driver is loaded; \(use)" : "the driver is not loaded",
         remedy: "modprobe \(module)")
     }
     return [
-      driver("ublk", "/dev/ublk-control", "ublk_drv"), driver("tcmu", "", "target_core_user"),
+      driver("ublk", "/dev/ublk-control", "ublk_drv"),
+      driver("tcmu", "", "target_core_user", use: "ask for it with --transport tcmu"),
       driver("nbd", "/dev/nbd0", "nbd"), driver("device-mapper", "/dev/mapper/control", "dm_mod"),
     ]
   }

@@ -12,14 +12,43 @@ public struct ServerOrder: Sendable, Codable {
   public var spec: AttachmentSpec
   /// How many threads serve it.
   public var queueCount: Int
+  /// What there is already.
+  public var start: Start
+  /// The size that the device had when it was served last, in bytes; 0 if it never was.
+  public var byteCount: UInt64
+
+  /// What a data server finds when it begins.
+  public enum Start: String, Sendable, Codable {
+    /// A device that nobody has served yet.
+    case fresh
+    /// A device whose data server has died: what is outstanding is to be done.
+    case takeOver
+    /// Likewise, but everything is to fail, so that the device can be taken apart: the image is not opened.
+    case drain
+  }
 
   /// Makes an order; the parameters are those of the properties.
-  public init(id: AttachmentID, exportName: String, spec: AttachmentSpec, queueCount: Int) {
+  public init(
+    id: AttachmentID, exportName: String, spec: AttachmentSpec, queueCount: Int, start: Start,
+    byteCount: UInt64
+  ) {
     self.id = id
     self.exportName = exportName
     self.spec = spec
     self.queueCount = queueCount
+    self.start = start
+    self.byteCount = byteCount
   }
+}
+
+/// A change to a device that is in use.
+public enum DeviceChange: Sendable, Hashable, Codable {
+  /// It is to have another size, in bytes.
+  case size(UInt64)
+  /// It is to have a volatile write cache, or none.
+  case writeCache(Bool)
+  /// It is to have another configuration.
+  case configuration(String)
 }
 
 /// What the manager tells a data server.
@@ -32,6 +61,8 @@ public enum ManagerMessage: Sendable, Codable {
   case report
   /// Let the device go: it ends when nobody else has it open.
   case detach
+  /// Change the device while it is in use.
+  case change(DeviceChange)
 }
 
 /// What a data server tells the manager.
@@ -49,6 +80,8 @@ public enum ServerMessage: Sendable, Codable {
   case released
   /// The device is gone; the server ends.
   case detached
+  /// The answer to `change`: what kept it from being done, if anything did.
+  case changed(ErrorMessage?)
 }
 
 /// What a data server holds.
@@ -57,6 +90,8 @@ public struct ServerStatus: Sendable, Hashable, Codable {
   public var exportName: String
   /// The device's path; `nil` until there is one.
   public var device: String?
+  /// The UIO device whose ring is served, for a backstore: `uio0`.
+  public var ring: String?
   /// The number of the FUSE connection, by which it can be aborted from outside.
   public var connection: UInt32?
   /// The size in bytes.
@@ -69,6 +104,9 @@ public struct ServerStatus: Sendable, Hashable, Codable {
   public var layers: Int
   /// Things that a user should know.
   public var notices: [String]
+
+  /// Whether the image is being served.
+  public var isServing: Bool { device != nil || ring != nil }
 
   /// Nothing but a name.
   public init(exportName: String) {

@@ -63,6 +63,8 @@ extension BlockError {
     public let errno: Errno
     /// For TCMU and vhost-user-scsi.
     public let sense: Sense
+    /// The same, where a change of the medium failed: another additional sense code says that it was no read.
+    public let writeSense: Sense
     /// For NBD: the error values of the NBD protocol, section "Error values".
     public let nbd: UInt32
   }
@@ -71,8 +73,13 @@ extension BlockError {
 extension BlockError.Kind {
   /// The one table from failures to the codes of the kernel interfaces.
   public var codes: BlockError.Codes {
-    func codes(_ errno: Errno, _ sense: (UInt8, UInt8, UInt8), nbd: Errno) -> BlockError.Codes {
-      .init(errno: errno, sense: .init(sense.0, sense.1, sense.2), nbd: UInt32(nbd.rawValue))
+    func codes(
+      _ errno: Errno, _ sense: (UInt8, UInt8, UInt8), writing: (UInt8, UInt8, UInt8)? = nil, nbd: Errno
+    ) -> BlockError.Codes {
+      let writing = writing ?? sense
+      return .init(
+        errno: errno, sense: .init(sense.0, sense.1, sense.2),
+        writeSense: .init(writing.0, writing.1, writing.2), nbd: UInt32(nbd.rawValue))
     }
     return switch self {
     case .invalidArgument: codes(.invalidArgument, (0x5, 0x24, 0x00), nbd: .invalidArgument)
@@ -82,10 +89,10 @@ extension BlockError.Kind {
     case .permissionDenied: codes(.permissionDenied, (0x7, 0x27, 0x00), nbd: .notPermitted)
     case .conflict: codes(.fileExists, (0x5, 0x24, 0x00), nbd: .invalidArgument)
     case .busy: codes(.resourceBusy, (0x2, 0x04, 0x01), nbd: .ioError)
-    case .corrupt: codes(.ioError, (0x3, 0x11, 0x00), nbd: .ioError)
-    case .checksumMismatch: codes(.ioError, (0x3, 0x11, 0x01), nbd: .ioError)
+    case .corrupt: codes(.ioError, (0x3, 0x11, 0x00), writing: (0x3, 0x0C, 0x00), nbd: .ioError)
+    case .checksumMismatch: codes(.ioError, (0x3, 0x11, 0x01), writing: (0x3, 0x0C, 0x00), nbd: .ioError)
     case .unsupported: codes(.notSupportedOnSocket, (0x5, 0x20, 0x00), nbd: .notSupported)
-    case .ioError: codes(.ioError, (0x3, 0x11, 0x00), nbd: .ioError)
+    case .ioError: codes(.ioError, (0x3, 0x11, 0x00), writing: (0x3, 0x0C, 0x00), nbd: .ioError)
     case .noSpace: codes(.noSpace, (0x7, 0x27, 0x07), nbd: .noSpace)
     case .timedOut: codes(.timedOut, (0xB, 0x08, 0x01), nbd: .ioError)
     case .cancelled: codes(.interrupted, (0xB, 0x00, 0x06), nbd: .ioError)

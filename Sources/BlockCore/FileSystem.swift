@@ -16,6 +16,10 @@ public protocol BlockFile: ByteSource {
   ///
   /// After it has failed once it fails for ever: the kernel forgets which data it lost.
   func synchronize() async throws(BlockError)
+  /// Makes the file larger; what is new reads as zeros. A file that is large enough already stays as it is.
+  ///
+  /// - Throws: `outOfRange` for a block device that is smaller, `readOnly`, and others by errno.
+  func extend(to byteCount: UInt64) async throws(BlockError)
   /// Gives the range's space back; it reads as zeros afterwards.
   func punchHole(_ range: Range<UInt64>) async throws(BlockError)
   /// Makes a range read as zeros and keeps its space.

@@ -63,17 +63,47 @@ public enum Limits {
 
   /// Bytes of a message between manager and data server: a configuration as JSON in JSON, and more.
   public static let messageBytes = 4 * imageConfigBytes
+  /// Bytes of the file in which another process says why it could not open an image, as far as it is shown.
+  public static let resultFileBytes = 4096
   /// Bytes of a request's body at the manager's interface.
   public static let requestBodyBytes = 64 << 10
 
+  // Handlers
+
+  /// Bytes of a handler's subtype: it becomes the last part of a bus name, which has at most 255.
+  public static let handlerSubtypeBytes = 63
+  /// Bytes of what a handler says of itself.
+  public static let handlerDescriptionBytes = 64 << 10
+  /// Files in a directory of handlers that are looked at.
+  public static let handlersInDirectory = 256
+
+  // SCSI
+
+  /// Bytes that one WRITE SAME may write: what is done well within a command's time limit.
+  public static let writeSameBytes = 64 << 20
+  /// Logical blocks that one UNMAP may give back.
+  public static let unmapBlocks = 1 << 20
+  /// Ranges in one UNMAP.
+  public static let unmapDescriptors = 256
+  /// Bytes made zeros in one step of a longer command, which can be cancelled between two.
+  public static let zeroingBytes: UInt64 = 64 << 20
+  /// Bytes that PRE-FETCH reads ahead of time; more than that is not fetched.
+  public static let prefetchBytes = 16 << 20
+  /// Bytes of a list of mode parameters.
+  public static let modeParameterBytes = 512
+  /// Devices named by one EXTENDED COPY.
+  public static let copyTargets = 16
+  /// Segments of one EXTENDED COPY.
+  public static let copySegments = 256
+  /// Bytes of the descriptors of one EXTENDED COPY: so many devices and segments, and one more of each.
+  public static let copyDescriptorBytes = (copyTargets + 1) * 32 + (copySegments + 1) * 28
+  /// Copies whose results are kept for RECEIVE COPY RESULTS.
+  public static let copyResults = 16
+
   // D-Bus and tcmu.conf
 
-  /// Bytes in a handler's subtype: it becomes the last part of a bus name, which has at most 255.
-  public static let handlerSubtypeBytes = 64
-  /// Bytes in a handler's configuration string: the kernel's `TCMU_CONFIG_LEN`, 256, with the NUL.
-  public static let handlerConfigBytes = 255
-  /// Bytes in the description of a handler's configuration string.
-  public static let handlerDescriptionBytes = 4096
+  /// Bytes in the description of a handler's configuration string, as the bus carries it.
+  public static let handlerSummaryBytes = 4096
   /// Bytes in what a handler says of a configuration string.
   public static let handlerMessageBytes = 1024
   /// Handlers of other processes.
@@ -89,4 +119,17 @@ public enum Limits {
   public static let requestBytes = 1 << 20
   /// Requests that one queue may have waiting in the second phase.
   public static let waitingRequestsPerQueue = 64
+
+  // TCMU
+
+  /// Pieces of memory that one command's data may be in: 64 MiB in pages of 4 KiB.
+  public static let piecesPerCommand = 16384
+  /// Bytes in a backstore's `dev_config` (`TCMU_CONFIG_LEN` of the kernel, less its NUL).
+  public static let backstoreConfigBytes = 255
+  /// Bytes in an ID that becomes the name of a loopback target: what is left of 16 digits.
+  public static let targetIDBytes = 13
+  /// Bytes of a backstore's command ring and data area together.
+  public static let ringBytes = 8 << 30
+  /// Bytes that the kernel may queue for us in events: a burst of some thousand devices.
+  public static let eventBufferBytes = 4 << 20
 }

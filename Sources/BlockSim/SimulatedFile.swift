@@ -26,18 +26,28 @@ public final class SimulatedFile: BlockFile {
   public let name: String
   public let identity: FileIdentity
   public let isWritable: Bool
-  public let byteCount: UInt64
+  public var byteCount: UInt64 { state.withLock { UInt64($0.content.count) } }
 
   init(_ conditions: DiskConditions, name: String, content: [UInt8], inode: UInt64, isWritable: Bool = true) {
     self.conditions = conditions
     self.name = name
     self.isWritable = isWritable
     identity = FileIdentity(device: 0, inode: inode)
-    byteCount = UInt64(content.count)
     state = Mutex(
       State(
         content: content, durable: content,
         allocated: Set(0..<(content.count + Self.page - 1) / Self.page)))
+  }
+
+  public func extend(to byteCount: UInt64) async throws(BlockError) {
+    guard isWritable else {
+      throw BlockError(.readOnly, step: "set the size of", object: name, cause: "it is open for reading only")
+    }
+    state.withLock { state in
+      let more = max(Int(byteCount) - state.content.count, 0)
+      state.content += [UInt8](repeating: 0, count: more)
+      state.durable += [UInt8](repeating: 0, count: more)
+    }
   }
 
   /// What a reader sees now.

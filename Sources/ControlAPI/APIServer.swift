@@ -69,7 +69,8 @@ public struct APIServer: Sendable {
     router.post("/v1/attachments") { request, _ in
       try await Self.explained { () async throws(BlockError) in
         let order: AttachRequest = try await Self.body(of: request)
-        return try await manager.attach(try AttachmentID(order.id), try await spec(for: order))
+        let id = try AttachmentID(order.id)
+        return try await manager.attach(id, try await spec(for: order, id))
       }
     }
     router.get("/v1/attachments/:id") { _, context in
@@ -87,20 +88,35 @@ public struct APIServer: Sendable {
   }
 
   /// What an order asks to be attached, with everything resolved that may change.
-  private func spec(for order: AttachRequest) async throws(BlockError) -> AttachmentSpec {
-    let name = order.transport ?? TransportChoice.auto.rawValue
-    guard let transport = TransportChoice(rawValue: name) else {
-      let known = TransportChoice.allCases.map(\.rawValue).joined(separator: ", ")
-      throw BlockError(
-        .unsupported, step: "attach", object: order.id, cause: "the transport \(name) is not known",
-        remedy: "Known are \(known).")
-    }
+  private func spec(for order: AttachRequest, _ id: AttachmentID) async throws(BlockError) -> AttachmentSpec {
+    let transport: TransportChoice = try Self.choice(order.transport, "transport", or: .auto, order.id)
+    let server: BackstoreChoice = try Self.choice(order.backstore, "backstore", or: .auto, order.id)
     // A relative path would count from the daemon's directory, which nobody can know.
     let reference = try ImageReference(order.image, relativeTo: "/")
     let (path, configuration) = try await reference.identity(in: services.files)
-    return AttachmentSpec(
+    var spec = AttachmentSpec(
       scheme: reference.scheme?.rawValue, path: path, configuration: configuration, transport: transport,
       isReadOnly: order.readOnly ?? false)
+    if transport == .tcmu {
+      spec.backstore = try await .attachment(
+        id, path: reference.path, isOverlayBD: configuration != nil || reference.scheme == .overlaybd,
+        choice: server, withDevID: order.withDevID ?? false)
+    }
+    return spec
+  }
+
+  /// One of the words that an order may hold.
+  private static func choice<Choice: RawRepresentable<String> & CaseIterable>(
+    _ word: String?, _ what: String, or usual: Choice, _ object: String
+  ) throws(BlockError) -> Choice {
+    guard let word else { return usual }
+    guard let choice = Choice(rawValue: word) else {
+      let known = Choice.allCases.map(\.rawValue).joined(separator: ", ")
+      throw BlockError(
+        .unsupported, step: "attach", object: object, cause: "the \(what) \(word) is not known",
+        remedy: "Known are \(known).")
+    }
+    return choice
   }
 
   private static func id(_ context: BasicRequestContext) throws(BlockError) -> AttachmentID {

@@ -2,6 +2,7 @@ import Attachments
 import BlockCore
 import CLinux
 import Glibc
+import Handlers
 import LinuxIO
 import Logging
 import Synchronization
@@ -16,8 +17,9 @@ public struct DataServer {
     case connected(Peer)
     case message(ManagerMessage, [Int32], from: Peer)
     case disconnected(Peer)
-    case made(Result<ServedDevice, BlockError>)
-    case deviceEnded
+    case made(Result<any ServedDevice, BlockError>)
+    case changed(BlockError?, for: Peer)
+    case deviceEnded(isGone: Bool)
     case nobodyCame
   }
 
@@ -34,11 +36,12 @@ public struct DataServer {
   private static let orderDeadline = Duration.seconds(10)
 
   private let log: Logger
+  private let handler: (any Handler)?
   private let events: AsyncStream<Event>
   private let post: AsyncStream<Event>.Continuation
   private var peer: Peer?
   private var order: ServerOrder?
-  private var device: ServedDevice?
+  private var device: (any ServedDevice)?
   private var isCommitted = false
 
   /// Serves until the device is gone.
@@ -46,10 +49,11 @@ public struct DataServer {
   /// - Parameters:
   ///   - listener: The listening socket's descriptor.
   ///   - log: Where trouble goes.
+  ///   - handler: What opens the disk; `nil` for the engine's own images.
   /// - Returns: The process's exit status.
-  public static func run(listener: Int32, log: Logger) async -> Int32 {
+  public static func run(listener: Int32, log: Logger, handler: (any Handler)? = nil) async -> Int32 {
     prepareProcess(log)
-    var server = DataServer(log)
+    var server = DataServer(log, handler)
     do {
       try server.listen(Descriptor(owning: listener))
     } catch {
@@ -59,8 +63,9 @@ public struct DataServer {
     return await server.serve()
   }
 
-  private init(_ log: Logger) {
+  private init(_ log: Logger, _ handler: (any Handler)?) {
     self.log = log
+    self.handler = handler
     (events, post) = AsyncStream.makeStream()
   }
 
@@ -140,9 +145,15 @@ public struct DataServer {
       case .made(.failure(let error)):
         tell(.failed(ErrorMessage(error)))
         return 1
-      case .deviceEnded:
-        tell(.detached)
-        return 0
+      case .changed(let error, for: let asker):
+        if asker === peer { tell(.changed(error.map(ErrorMessage.init))) }
+      case .deviceEnded(let isGone):
+        if isGone {
+          await device?.close()
+          tell(.detached)
+        }
+        // Another one is started for a device that is there still.
+        return isGone ? 0 : 1
       case .nobodyCame:
         guard order == nil else { continue }
         log.notice("no manager has given an order; ending")
@@ -175,6 +186,7 @@ public struct DataServer {
       guard let device else { return 0 }
       device.release()
       tell(.released)
+    case .change(let change): apply(change, for: sender)
     }
     return nil
   }
@@ -182,21 +194,37 @@ public struct DataServer {
   private func make(_ order: ServerOrder) {
     let post = self.post
     let log = self.log
+    let handler = self.handler
     Task {
       do throws(BlockError) {
-        post.yield(.made(.success(try await ServedDevice.make(order, log: log))))
+        post.yield(.made(.success(try await makeServedDevice(order, handler, log: log))))
       } catch {
         post.yield(.made(.failure(error)))
       }
     }
   }
 
-  private func watch(_ device: ServedDevice) {
+  private func apply(_ change: DeviceChange, for asker: Peer) {
+    let post = self.post
+    let device = self.device
+    Task {
+      do throws(BlockError) {
+        guard let device else {
+          throw BlockError(.unavailable, step: "change", object: "the device", cause: "it is not there yet")
+        }
+        try await device.change(change)
+        post.yield(.changed(nil, for: asker))
+      } catch {
+        post.yield(.changed(error, for: asker))
+      }
+    }
+  }
+
+  private func watch(_ device: any ServedDevice) {
     let post = self.post
     do {
       _ = try WorkerThread(name: "device end") {
-        device.waitUntilEnd()
-        post.yield(.deviceEnded)
+        post.yield(.deviceEnded(isGone: device.waitUntilEnd()))
       }
     } catch {
       log.error("the device's end will not be noticed: \(error)")
@@ -207,9 +235,10 @@ public struct DataServer {
   private func tell(_ message: ServerMessage, withDevice: Bool = false) {
     guard let peer else { return }
     do throws(BlockError) {
-      guard withDevice, let device else { return try peer.socket.send(message) }
-      try device.withLoopDescriptor { (descriptor) throws(BlockError) in
-        try peer.socket.send(message, descriptors: [descriptor])
+      if withDevice, let descriptor = try device?.descriptor() {
+        try peer.socket.send(message, descriptors: [descriptor.raw])
+      } else {
+        try peer.socket.send(message)
       }
     } catch {
       log.notice("the manager did not get a message: \(error)")

@@ -1,124 +1,48 @@
 import Attachments
 import BlockCore
-import Images
+import Handlers
 import LinuxIO
 import Logging
-import Synchronization
-import TransportFUSE
 
-/// A device that this process serves: an image, its export, and the loop device on top.
-final class ServedDevice: Sendable {
-  let status: ServerStatus
-  private let export: FUSEExport
-  // The loop device goes when the last one who has it open closes it; this is our part in that.
-  private let loop: Mutex<LoopDevice?>
-
-  /// Opens an order's image and makes the device.
-  ///
-  /// - Throws: A `BlockError`; nothing is left then.
-  static func make(_ order: ServerOrder, log: Logger) async throws(BlockError) -> ServedDevice {
-    let spec = order.spec
-    let reference = ImageReference(
-      spec.scheme.flatMap(ImageReference.Scheme.init(rawValue:)), spec.path, relativeTo: "/")
-    let executor = BlockingExecutor(label: "waiting requests")
-    let image = try await withTaskExecutorPreference(executor) { () async throws(BlockError) in
-      try await Image.open(
-        reference, ImageOptions(isReadOnly: spec.isReadOnly, writesResultFile: true), .linux)
-    }
-    for notice in image.notices { log.notice("\(notice)") }
-    let limiter = LogLimiter(log)
-    let started = try FUSEExport.start(
-      image.volume, name: order.exportName, queueCount: order.queueCount, executor: executor
-    ) { message in limiter.warning(message) }
-    let export = started.export
-    let connection = started.connection
-    let file = started.file
-    let geometry = image.volume.geometry
-    let loop = try LoopDevice.attach(
-      file,
-      .init(
-        isReadOnly: geometry.isReadOnly, blockSize: geometry.logicalBlockSize, label: "ashlar:\(order.id)"))
-    // From here on the loop device alone holds the file: a process that is killed must not have to close
-    // a file that it serves itself.
-    try file.close(step: "close", object: "the exported file")
-    guard loop.hasDirectIO else {
-      throw BlockError(
-        .unavailable, step: "set up", object: loop.path,
-        cause: "the kernel does not give it direct I/O, and every byte would be cached twice",
-        remedy: "Use a kernel of 5.10 or newer.")
-    }
-
-    var status = ServerStatus(exportName: order.exportName)
-    status.device = loop.path
-    status.connection = connection
-    status.size = geometry.byteCount
-    status.readOnly = geometry.isReadOnly
-    status.format = image.format.rawValue
-    status.layers = image.layers.count
-    status.notices = image.notices
-    return ServedDevice(status, export, loop)
-  }
-
-  private init(_ status: ServerStatus, _ export: FUSEExport, _ loop: consuming LoopDevice) {
-    self.status = status
-    self.export = export
-    self.loop = Mutex(loop)
-  }
-
+/// A device that this process serves: an image, and what shows it to the kernel.
+protocol ServedDevice: AnyObject, Sendable {
+  /// What there is to say of it to the manager.
+  var status: ServerStatus { get }
   /// What was asked of it so far.
-  var counters: RequestCounters.Snapshot { export.counters }
+  var counters: RequestCounters.Snapshot { get }
 
-  /// Lets the loop device go.
+  /// Lets go of what keeps the device, where the data server does.
+  func release()
+
+  /// Waits, on the calling thread, until no more is served; to be called exactly once.
   ///
-  /// It ends now, or when the last other one who has it open closes it.
-  func release() {
-    loop.withLock { $0 = nil }
-  }
+  /// - Returns: Whether that is because the device is gone.
+  func waitUntilEnd() -> Bool
 
-  /// Waits, on the calling thread, until the device is gone; to be called exactly once.
-  func waitUntilEnd() {
-    export.waitUntilEnd()
-  }
+  /// Another descriptor of the device, where we keep one that keeps the device.
+  ///
+  /// - Throws: By errno.
+  func descriptor() throws(BlockError) -> Descriptor?
 
-  /// Runs a body with the loop device's descriptor, if we still have it.
-  func withLoopDescriptor(_ body: (Int32) throws(BlockError) -> Void) throws(BlockError) {
-    let copy = try loop.withLock { loop throws(BlockError) -> Int32? in
-      guard let descriptor = try loop?.duplicate() else { return nil }
-      return descriptor.release()
-    }
-    guard let copy else { return }
-    let owner = Descriptor(owning: copy)
-    try body(owner.raw)
-  }
+  /// Changes the device while it is in use.
+  ///
+  /// - Throws: `unsupported` for what it cannot do.
+  func change(_ change: DeviceChange) async throws(BlockError)
+
+  /// Lets the storage go; to be called once, when the device is gone.
+  func close() async
 }
 
-/// Keeps a failing disk from filling the log: one line a second, and how many were left out.
-final class LogLimiter: Sendable {
-  private struct State {
-    var lastLine: Duration?
-    var suppressed = 0
-  }
-
-  private let log: Logger
-  private let clock = LinuxClock()
-  private let state = Mutex(State())
-
-  init(_ log: Logger) {
-    self.log = log
-  }
-
-  func warning(_ message: String) {
-    let now = clock.now
-    let suppressed = state.withLock { state -> Int? in
-      if let last = state.lastLine, now - last < .seconds(1) {
-        state.suppressed += 1
-        return nil
-      }
-      state.lastLine = now
-      defer { state.suppressed = 0 }
-      return state.suppressed
-    }
-    guard let suppressed else { return }
-    log.warning("\(message)\(suppressed > 0 ? " (and \(suppressed) more like it)" : "")")
-  }
+/// Makes what an order asks for.
+///
+/// - Parameters:
+///   - order: What the manager has ordered.
+///   - handler: What opens the disk; `nil` for the engine's own.
+///   - log: Where trouble goes.
+/// - Throws: A `BlockError`; nothing of ours is left then.
+func makeServedDevice(
+  _ order: ServerOrder, _ handler: (any Handler)?, log: Logger
+) async throws(BlockError) -> any ServedDevice {
+  if order.spec.backstore == nil { return try await LoopServedDevice.make(order, handler, log: log) }
+  return try await RingServedDevice.make(order, handler, log: log)
 }

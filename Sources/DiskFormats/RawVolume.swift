@@ -1,11 +1,14 @@
 import BlockCore
+import Synchronization
 
 /// A raw image: a file or block device whose bytes are the disk's.
-public final class RawVolume: ExtentReporting {
+public final class RawVolume: ExtentReporting, ResizableVolume {
   private let file: any BlockFile
   /// What is read: the file, or the file made whole sectors.
   private let source: any ByteSource
-  public let geometry: VolumeGeometry
+  private let size: Atomic<UInt64>
+  private let blockSize: Int
+  private let isReadOnly: Bool
 
   /// Makes a disk of a file.
   ///
@@ -13,8 +16,12 @@ public final class RawVolume: ExtentReporting {
   ///   - file: The image; open for writing unless `isReadOnly`.
   ///   - isReadOnly: Whether writes are refused. Only then may the file end inside a sector; what is
   ///     missing of it reads as zeros.
+  ///   - byteCount: The disk's size, if it is not all of the file; whole logical blocks.
+  ///   - blockSize: The logical block size in bytes: 512 or 4096.
   /// - Throws: `invalidArgument` for a size that no disk can have.
-  public init(_ file: any BlockFile, isReadOnly: Bool) throws(BlockError) {
+  public init(
+    _ file: any BlockFile, isReadOnly: Bool, byteCount: UInt64? = nil, blockSize: Int = 512
+  ) throws(BlockError) {
     let isWhole = file.byteCount % VolumeGeometry.sectorSize == 0
     guard file.byteCount > 0 else {
       throw BlockError(
@@ -35,8 +42,49 @@ public final class RawVolume: ExtentReporting {
     self.file = file
     let source: any ByteSource = isWhole ? file : PaddedSource(file)
     self.source = source
-    geometry = VolumeGeometry(
-      byteCount: source.byteCount, isReadOnly: isReadOnly, canDiscard: !isReadOnly)
+    self.isReadOnly = isReadOnly
+    self.blockSize = blockSize
+    let byteCount = byteCount ?? source.byteCount
+    try Self.check(byteCount, blockSize, file, has: source.byteCount)
+    size = Atomic(byteCount)
+  }
+
+  private static func check(
+    _ byteCount: UInt64, _ blockSize: Int, _ file: any BlockFile, has available: UInt64
+  ) throws(BlockError) {
+    guard byteCount > 0, byteCount % UInt64(blockSize) == 0 else {
+      throw BlockError(
+        .invalidArgument, step: "open raw image", object: file.name,
+        cause: "\(byteCount) bytes are not whole blocks of \(blockSize)")
+    }
+    guard byteCount <= available else {
+      throw BlockError(
+        .outOfRange, step: "open raw image", object: file.name,
+        cause: "a disk of \(byteCount) bytes is wanted, and it has \(available)")
+    }
+  }
+
+  public var geometry: VolumeGeometry {
+    VolumeGeometry(
+      byteCount: size.load(ordering: .relaxed), logicalBlockSize: blockSize, isReadOnly: isReadOnly,
+      canDiscard: !isReadOnly)
+  }
+
+  public func resize(to byteCount: UInt64) async throws(BlockError) {
+    let current = size.load(ordering: .relaxed)
+    guard byteCount >= current else {
+      throw BlockError(
+        .unsupported, step: "set the size of", object: file.name,
+        cause: "it has \(current) bytes and would lose what is behind byte \(byteCount)",
+        remedy: "A disk in use can only grow.")
+    }
+    guard byteCount <= Limits.volumeBytes, byteCount % UInt64(blockSize) == 0 else {
+      throw BlockError(
+        .invalidArgument, step: "set the size of", object: file.name,
+        cause: "\(byteCount) bytes are not whole blocks of \(blockSize), or more than a disk can have")
+    }
+    try await file.extend(to: byteCount)
+    size.store(byteCount, ordering: .relaxed)
   }
 
   public func serveNow(

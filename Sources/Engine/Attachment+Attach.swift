@@ -8,25 +8,31 @@ import SystemPackage
 
 extension Attachment {
   /// Makes the device: after this it is usable, or nothing of it is left.
-  func attach() async throws(BlockError) {
+  ///
+  /// - Parameter start: What the data server finds.
+  func attach(_ start: ServerOrder.Start) async throws(BlockError) {
     do throws(BlockError) {
       // The row is written before anything exists that it speaks of.
       try context.journal.save(row)
-      try startServer()
-      let status = try await madeDevice()
-      guard let device = status.device else {
-        throw BlockError(.ioError, step: "attach", object: id.text, cause: "the data server made no device")
+      try await objects.prepare()
+      let status: ServerStatus
+      if objects.hasServer {
+        status = try await serve(start)
+      } else {
+        status = ServerStatus(exportName: exportName)
       }
-      try row.note(status)
-      try context.journal.save(row)
-      try await DeviceCheck.check(
-        device, byteCount: status.size, within: context.deadlines.readBack, clock: context.services.clock)
-      try publish(device)
+      if let device = try await objects.makeDevice(status) {
+        row.device = device
+        try context.journal.save(row)
+        // Of what another process serves only the kernel knows the size.
+        let byteCount = objects.hasServer ? status.size : try BlockDevice.byteCount(ofNode: device)
+        try await DeviceCheck.check(
+          device, byteCount: byteCount, within: context.deadlines.readBack, clock: context.services.clock)
+        try publish(device)
+      }
       row.state = AttachmentState.attached.rawValue
       try context.journal.save(row)
-      // Until here the server ends with us; from here on it lives without us.
-      guard let link else { throw serverLost() }
-      try link.send(.commit)
+      if objects.hasServer { try commit() }
       state = .attached
     } catch {
       await undo()
@@ -34,12 +40,33 @@ extension Attachment {
     }
   }
 
-  private func startServer() throws(BlockError) {
+  /// Starts a data server and waits until it serves.
+  func serve(_ start: ServerOrder.Start) async throws(BlockError) -> ServerStatus {
+    expectServer()
+    try startServer(start)
+    let status = try await served()
+    try row.note(status)
+    try context.journal.save(row)
+    return status
+  }
+
+  /// Lets the data server live on without us; until here it ends when we do.
+  func commit() throws(BlockError) {
+    guard let link else { throw serverLost() }
+    try link.send(.commit)
+  }
+
+  private func startServer(_ start: ServerOrder.Start) throws(BlockError) {
     let path = context.directories.serverSocket(exportName)
+    // One that has died has left its own; nobody else has that name.
+    unlink(path)
     let listener = try MessageSocket.listen(at: path)
+    // One that only makes everything fail needs nothing of the image.
+    let launch = start == .drain ? context.launches.usual : context.launches.launch(for: spec)
     let pid = try ChildProcess.start(
       .init(
-        program: context.program, arguments: ["serve", "--listener", "3"], descriptors: [3: listener.raw]))
+        program: launch.program, arguments: launch.arguments + ["--listener", "3"],
+        descriptors: [3: listener.raw]))
     server = ProcessIdentity(pid: pid)
     row.serverPid = pid
     row.serverStart = server.map { Int64($0.startTime) }
@@ -48,7 +75,10 @@ extension Attachment {
     let link = try ServerLink(path)
     connect(link, isOurChild: true)
     try link.send(
-      .attach(ServerOrder(id: id, exportName: exportName, spec: spec, queueCount: Self.queueCount)))
+      .attach(
+        ServerOrder(
+          id: id, exportName: exportName, spec: spec, queueCount: Self.queueCount, start: start,
+          byteCount: status?.size ?? 0)))
   }
 
   /// Two queues keep a disk busy on any machine; more than four only wait for each other.
@@ -56,18 +86,19 @@ extension Attachment {
     min(max(Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))), 1), 4)
   }
 
-  private func madeDevice() async throws(BlockError) -> ServerStatus {
+  /// Waits until the data server serves the image.
+  private func served() async throws(BlockError) -> ServerStatus {
     let timeout = BlockError(
       .timedOut, step: "attach", object: id.text,
       cause: "the image was not open within \(context.deadlines.attach)",
       remedy: "Look at what the disk beneath it does, and into the log.")
     let outcome = await Race.first(within: context.deadlines.attach, clock: context.services.clock) {
-      await self.deviceMade()
+      await self.serverReady()
     }
     return try (outcome ?? .failure(timeout)).get()
   }
 
-  private func serverLost() -> BlockError {
+  func serverLost() -> BlockError {
     BlockError(
       .unavailable, step: "attach", object: id.text, cause: "its data server is gone",
       remedy: "Try again, and look into the log if it happens again.")
@@ -90,6 +121,11 @@ extension Attachment {
   /// Removes every trace of an attach that failed.
   private func undo() async {
     state = .detaching
+    do {
+      try await dismantle()
+    } catch {
+      context.log.error("\(id): \(error)")
+    }
     await endServer(kindly: true)
     finishQuietly()
   }
@@ -105,8 +141,8 @@ extension Attachment {
     server.kill()
     await endWithinDeadline()
     if server.isAlive {
-      context.log.error("\(id): data server \(server.pid) does not end; its FUSE connection is aborted")
-      abortConnection()
+      context.log.error("\(id): data server \(server.pid) does not end; its device is aborted")
+      abortDevice()
     }
   }
 
@@ -120,11 +156,10 @@ extension Attachment {
     }
   }
 
-  /// Ends the connection of a server that hangs, so that whoever waits for the device gets an error.
-  func abortConnection() {
-    guard let connection = row.connection else { return }
+  /// Gives an error to whoever waits for a server that hangs.
+  func abortDevice() {
     do {
-      try FUSEControl.abort(UInt32(truncatingIfNeeded: connection))
+      try objects.abort()
     } catch {
       context.log.error("\(id): \(error)")
     }

@@ -18,7 +18,14 @@ extension Attachment {
         remedy:
           "Unmount it or end what uses it; or detach with --force, and it goes when the last one is done.")
     }
+    if spec.backstore?.role == .served {
+      throw BlockError(
+        .conflict, step: "detach", object: described, cause: "its backstore is somebody else's",
+        remedy:
+          "Remove it where it was made: targetcli, or rmdir in configfs. It goes from here by itself then.")
+    }
     try note(.detaching)
+    if objects.outlivesServer { return try await takeApart(force: force, isInUse: usage.isInUse) }
     if let link {
       try link.send(.detach)
       if usage.isInUse && force {
@@ -68,7 +75,7 @@ extension Attachment {
   private func finishWhenDeviceIsGone(force: Bool) async throws(BlockError) -> Bool {
     let clock = context.services.clock
     let end = clock.now + context.deadlines.detach
-    while LoopDevice.number(backedBy: exportName) != nil {
+    while objects.isPresent {
       guard clock.now < end else { return try await stillThere(force: force) }
       do {
         try await clock.sleep(for: .milliseconds(10))
@@ -109,9 +116,14 @@ extension Attachment {
     let log = context.log
     let clock = context.services.clock
     Task {
-      await serverGone()
       do {
-        while LoopDevice.number(backedBy: exportName) != nil {
+        if objects.outlivesServer {
+          // The disk would be torn away from whoever uses it.
+          while usage().isInUse { try await clock.sleep(for: .milliseconds(200)) }
+          try await dismantle()
+        }
+        await serverGone()
+        while objects.isPresent {
           try await clock.sleep(for: .milliseconds(200))
         }
         try await inTurn { attachment in attachment.finish() }

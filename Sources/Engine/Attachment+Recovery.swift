@@ -5,7 +5,13 @@ import Logging
 
 extension Attachment {
   /// Attaches if that has not happened yet; `nil` if this attachment is no more.
-  func attachOrConfirm(_ wanted: AttachmentSpec) async -> Result<AttachmentInfo?, BlockError> {
+  ///
+  /// - Parameters:
+  ///   - wanted: What is to be attached.
+  ///   - start: What a data server finds.
+  func attachOrConfirm(
+    _ wanted: AttachmentSpec, _ start: ServerOrder.Start
+  ) async -> Result<AttachmentInfo?, BlockError> {
     if isGone { return .success(nil) }
     if let difference = spec.difference(to: wanted) {
       return .failure(
@@ -16,7 +22,7 @@ extension Attachment {
     }
     do throws(BlockError) {
       switch state {
-      case .attaching: try await attach()
+      case .attaching: try await attach(start)
       case .attached:
         guard try await confirm() else { return .success(nil) }
       case .detaching:
@@ -25,6 +31,7 @@ extension Attachment {
           cause: "it is being detached and still \(usage().description)",
           remedy: "Wait until its last user is done.")
       case .failed:
+        if objects.outlivesServer { throw problemOfDevice() }
         // What is left of it goes first, unless somebody still uses that.
         guard try await detach(force: false) else { return .success(nil) }
         return .success(nil)
@@ -40,16 +47,27 @@ extension Attachment {
   /// - Throws: Why it cannot be used, or not be removed.
   private func confirm() async throws(BlockError) -> Bool {
     do throws(BlockError) {
+      guard let device = row.device else {
+        if isServerAlive { return true }
+        throw problemOfDevice()
+      }
+      let byteCount = if let status { status.size } else { try BlockDevice.byteCount(ofNode: device) }
       try await DeviceCheck.check(
-        row.device ?? "", byteCount: status?.size ?? 0, within: context.deadlines.readBack,
-        clock: context.services.clock)
+        device, byteCount: byteCount, within: context.deadlines.readBack, clock: context.services.clock)
       return true
-    } catch  where isServerAlive {
+    } catch  where isServerAlive || objects.outlivesServer {
       throw error
     } catch {
       context.log.notice("\(id): \(error)")
       return try await !detach(force: false)
     }
+  }
+
+  /// Why a device that is there cannot be used.
+  private func problemOfDevice() -> BlockError {
+    BlockError(
+      .unavailable, step: "attach", object: id.text, cause: problem ?? "its data server is gone",
+      remedy: "It is tried again and again to give it a new one; or take it apart: ashlar detach --id \(id).")
   }
 
   /// ``detach(force:)`` with its error as a value.
@@ -77,13 +95,38 @@ extension Attachment {
     } catch {
       return .failure(error)
     }
+    if isOfThisBoot, objects.outlivesServer, objects.isPresent { return await recoverBackstore() }
     context.log.notice("\(id): cleaning up what an earlier manager left as \(row.state)")
     state = .detaching
     await endServer(kindly: true)
-    guard isOfThisBoot, LoopDevice.number(backedBy: exportName) != nil else { return finish() }
+    guard isOfThisBoot, objects.isPresent else { return finish() }
     // Somebody still has the device open; it goes with them.
-    abortConnection()
+    abortDevice()
     finishInBackground()
+    return .success(())
+  }
+
+  /// Takes over a device that has no data server, or was never finished.
+  private func recoverBackstore() async -> Result<Void, BlockError> {
+    switch state {
+    case .attached, .failed:
+      do throws(BlockError) {
+        status = try row.decodedStatus()
+      } catch {
+        return .failure(error)
+      }
+      state = .attached
+      // One of another process's has no data server of ours.
+      guard objects.hasServer else { return .success(()) }
+      context.log.notice("\(id): its data server died while there was no manager")
+      reviveInBackground()
+    case .attaching, .detaching:
+      context.log.notice("\(id): taking apart what an earlier manager left as \(row.state)")
+      // A server whose attachment was never finished ends by itself, now that its manager is gone.
+      if state == .attaching { await endServer(kindly: true) }
+      state = .detaching
+      finishInBackground()
+    }
     return .success(())
   }
 
@@ -102,7 +145,7 @@ extension Attachment {
       state = .attached
       context.log.notice("\(id): taken over from an earlier manager")
       let answer = await Race.first(within: context.deadlines.report, clock: context.services.clock) {
-        await self.deviceMade()
+        await self.serverReady()
       }
       if answer == nil { problem = "its data server has not answered yet" }
     } catch {

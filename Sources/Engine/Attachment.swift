@@ -14,8 +14,8 @@ actor Attachment {
     let journal: Journal
     let services: HostServices
     let log: Logger
-    /// The program that serves: `ashlard`.
-    let program: String
+    /// How data servers are started.
+    let launches: ServerLaunches
     let deadlines: Deadlines
     let bootID: String
     /// Called when an attachment is no more.
@@ -39,10 +39,23 @@ actor Attachment {
   var isGone = false
   /// How our child ended, while its last words are awaited.
   private var childEnd: ChildProcess.End?
+  private var changeRequests: [CheckedContinuation<Result<Void, BlockError>, Never>] = []
   private var counterRequests: [CheckedContinuation<RequestCounters.Snapshot?, Never>] = []
   private var endWaiters: [CheckedContinuation<Void, Never>] = []
-  private var madeWaiter: CheckedContinuation<Result<ServerStatus, BlockError>, Never>?
+  private var readyWaiter: CheckedContinuation<Result<ServerStatus, BlockError>, Never>?
   private var outcome: Result<ServerStatus, BlockError>?
+  /// What stands in the kernel for it.
+  var objects: any KernelObjects {
+    if let backstore = spec.backstore {
+      return BackstoreObjects(id: id, spec, backstore, exportName: exportName)
+    }
+    return LoopObjects(
+      exportName: exportName, connection: row.connection.map { UInt32(truncatingIfNeeded: $0) })
+  }
+  /// When data servers of this device died lately, the last one last.
+  var deaths: [Duration] = []
+  /// Whether a new data server is being found.
+  var isReviving = false
   /// The last of the operations that were asked for; the next one waits for it.
   private var tail: Task<Void, Never>?
 
@@ -108,11 +121,12 @@ actor Attachment {
     case .status(let status), .attached(let status):
       self.status = status
       if state == .attached { problem = nil }
-      if let hold, status.device != nil { self.hold = hold }
-      if status.device != nil { settle(.success(status)) }
+      if let hold, status.isServing { self.hold = hold }
+      if status.isServing { settle(.success(status)) }
     case .failed(let message): settle(.failure(message.error))
     case .counters(let counters): answerCounters(counters)
     case .released: letGo()
+    case .changed(let message): answerChanges(message.map { .failure($0.error) } ?? .success(()))
     case .detached:
       // What remains is the end of the process.
       break
@@ -122,14 +136,17 @@ actor Attachment {
   private func linkEnded(isOurChild: Bool) {
     link = nil
     answerCounters(nil)
+    answerChanges(.failure(serverLost()))
     if let childEnd { return serverEnded(childEnd) }
     guard isOurChild else { return serverEnded(.unknown) }
     // A server closes its connection only by ending.
     let clock = context.services.clock
     let deadline = context.deadlines.kill
+    let ending = server
     Task {
       try await clock.sleep(for: deadline)
-      if isServing { server?.kill() }
+      // Another one may serve by then.
+      if isServing, server == ending { ending?.kill() }
     }
   }
 
@@ -155,10 +172,12 @@ actor Attachment {
       finishInBackground()
       return
     }
-    state = .failed
     problem = "the data server is gone: \(end)"
-    row.state = state.rawValue
     context.log.error("\(id): \(problem ?? "")")
+    if isReviving { return }
+    if objects.outlivesServer { return reviveInBackground() }
+    state = .failed
+    row.state = state.rawValue
     save()
   }
 
@@ -181,14 +200,20 @@ actor Attachment {
   private func settle(_ result: Result<ServerStatus, BlockError>) {
     guard outcome == nil else { return }
     outcome = result
-    madeWaiter?.resume(returning: result)
-    madeWaiter = nil
+    readyWaiter?.resume(returning: result)
+    readyWaiter = nil
   }
 
-  /// Waits until the server has made the device, or has failed to.
-  func deviceMade() async -> Result<ServerStatus, BlockError> {
+  /// Forgets what an earlier server has said: another one is about to start.
+  func expectServer() {
+    outcome = nil
+    childEnd = nil
+  }
+
+  /// Waits until the server serves the image, or has failed to.
+  func serverReady() async -> Result<ServerStatus, BlockError> {
     if let outcome { return outcome }
-    return await withCheckedContinuation { madeWaiter = $0 }
+    return await withCheckedContinuation { readyWaiter = $0 }
   }
 
   /// Waits until the server is gone.
@@ -208,6 +233,35 @@ actor Attachment {
     }
     defer { timer.cancel() }
     return await withCheckedContinuation { counterRequests.append($0) }
+  }
+
+  /// Changes the device while it is in use.
+  ///
+  /// - Throws: What kept the server from doing it; `timedOut` if it does not answer in time.
+  func change(_ change: DeviceChange) async throws(BlockError) {
+    guard let link else { throw serverLost() }
+    try link.send(.change(change))
+    let clock = context.services.clock
+    let deadline = context.deadlines.change
+    let timer = Task {
+      // Cancelled when the answer has come.
+      if (try? await clock.sleep(for: deadline)) != nil {
+        answerChanges(
+          .failure(
+            BlockError(
+              .timedOut, step: "change", object: id.text,
+              cause: "its data server has not answered within \(deadline)")))
+      }
+    }
+    defer { timer.cancel() }
+    let answer: Result<Void, BlockError> = await withCheckedContinuation { changeRequests.append($0) }
+    try answer.get()
+  }
+
+  private func answerChanges(_ answer: Result<Void, BlockError>) {
+    let requests = changeRequests
+    changeRequests = []
+    for request in requests { request.resume(returning: answer) }
   }
 
   private func answerCounters(_ counters: RequestCounters.Snapshot?) {
@@ -234,13 +288,15 @@ actor Attachment {
     var info = AttachmentInfo(id: id, image: spec.image, readOnly: spec.isReadOnly, attachedAt: row.createdAt)
     info.state = state
     info.problem = problem
-    if state == .attached && !isServerAlive {
+    if state == .attached && objects.hasServer && !isServerAlive {
       info.state = .failed
-      info.problem = "the data server is gone"
+      info.problem = problem ?? "the data server is gone"
     }
     info.device = row.device
     if info.state == .attached, row.device != nil { info.link = context.directories.link(id) }
     if let server, link != nil { info.server = .init(pid: server.pid) }
+    info.transport = (spec.backstore == nil ? TransportChoice.fuse : .tcmu).rawValue
+    info.backstore = spec.backstore
     if let status {
       info.size = status.size
       info.readOnly = status.readOnly
@@ -248,7 +304,7 @@ actor Attachment {
       info.layers = status.layers
       info.notices = status.notices
     }
-    if let device = row.device, LoopDevice.isBacked(device, by: exportName) {
+    if let device = row.device, objects.owns(device) {
       info.mounts = DeviceUsage.mounts(of: device, in: mounts).map {
         .init(directory: $0.mountPoint, type: $0.type)
       }
@@ -263,7 +319,7 @@ actor Attachment {
   /// Who uses the device.
   func usage() -> DeviceUsage {
     // The number may have gone to another disk meanwhile.
-    guard let device = row.device, LoopDevice.isBacked(device, by: exportName) else { return DeviceUsage() }
+    guard let device = row.device, objects.owns(device) else { return DeviceUsage() }
     return DeviceUsage(of: device, servedBy: server?.pid)
   }
 }

@@ -12,11 +12,13 @@ public struct Deadlines: Sendable {
   public var detach: Duration
   /// Until a data server has said what was asked of it.
   public var report: Duration
+  /// Until a data server has changed a device that is in use.
+  public var change: Duration
   /// Until a data server has ended that was killed.
   public var kill: Duration
 
   /// The usual ones.
   public static let standard = Deadlines(
     attach: .seconds(60), readBack: .seconds(20), settle: .milliseconds(500), detach: .seconds(20),
-    report: .seconds(2), kill: .seconds(5))
+    report: .seconds(2), change: .seconds(20), kill: .seconds(5))
 }

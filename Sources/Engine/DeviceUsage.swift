@@ -47,8 +47,7 @@ struct DeviceUsage: Sendable {
   /// A disk and its partitions.
   private static func devices(of path: String) -> [(name: String, numbers: DeviceNumbers)] {
     let disk = String(path.dropFirst("/dev/".count))
-    let partitions = SmallFile.entries("/sys/block/\(disk)").filter { $0.hasPrefix("\(disk)p") }
-    return ([disk] + partitions).compactMap { name in
+    return ([disk] + BlockDevice.partitions(of: disk)).compactMap { name in
       SmallFile.text("/sys/class/block/\(name)/dev").flatMap(DeviceNumbers.init).map { (name, $0) }
     }
   }

@@ -122,7 +122,8 @@ extension Journal.Row {
 
   /// Notes what the data server has said of the device.
   package mutating func note(_ status: ServerStatus) throws(BlockError) {
-    device = status.device
+    // That of a backstore is not the data server's.
+    if let device = status.device { self.device = device }
     connection = status.connection.map(Int64.init)
     self.status = String(decoding: try encodeMessage(status), as: UTF8.self)
   }

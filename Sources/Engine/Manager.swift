@@ -2,6 +2,7 @@ import Attachments
 import BlockCore
 import LinuxIO
 import Logging
+import TransportTCMU
 
 /// The owner of all attachments of an instance: it answers requests, supervises the data servers, and
 /// moves no data.
@@ -9,7 +10,7 @@ import Logging
 /// It can stop, crash or be replaced at any time; the next one takes over what the journal speaks of.
 public actor Manager {
   private let context: Attachment.Context
-  private let transportCheck: @Sendable () throws(BlockError) -> Void
+  private let transportCheck: @Sendable (TransportChoice) throws(BlockError) -> Void
   private var attachments: [AttachmentID: Attachment] = [:]
   private var lastActivity: Duration
   private var activeRequests = 0
@@ -20,15 +21,17 @@ public actor Manager {
   public struct Options: Sendable {
     /// Where the instance keeps what.
     public var directories: EngineDirectories
-    /// The program that serves devices: `ashlard` itself.
-    public var program: String
+    /// How data servers are started.
+    public var launches: ServerLaunches
     /// How long waits may take.
     public var deadlines: Deadlines
 
     /// Makes options; the parameters are those of the properties.
-    public init(directories: EngineDirectories, program: String, deadlines: Deadlines = .standard) {
+    public init(
+      directories: EngineDirectories, launches: ServerLaunches, deadlines: Deadlines = .standard
+    ) {
       self.directories = directories
-      self.program = program
+      self.launches = launches
       self.deadlines = deadlines
     }
   }
@@ -52,7 +55,7 @@ public actor Manager {
     let (gone, post) = AsyncStream<Attachment>.makeStream()
     let context = Attachment.Context(
       directories: options.directories, journal: try Journal(options.directories.journal), services: services,
-      log: log, program: options.program, deadlines: options.deadlines, bootID: Self.bootID,
+      log: log, launches: options.launches, deadlines: options.deadlines, bootID: Self.bootID,
       onGone: { post.yield($0) })
     let manager = Manager(context, lock)
     Task {
@@ -66,7 +69,7 @@ public actor Manager {
     self.context = context
     self.lock = lock
     lastActivity = context.services.clock.now
-    transportCheck = HostSupport.requireFUSE
+    transportCheck = HostSupport.require
   }
 
   private static var bootID: String { SmallFile.text("/proc/sys/kernel/random/boot_id") ?? "" }
@@ -81,11 +84,18 @@ public actor Manager {
   /// - Returns: The attachment, usable.
   /// - Throws: `conflict` if the ID stands for something else; whatever kept it from being attached.
   public func attach(_ id: AttachmentID, _ spec: AttachmentSpec) async throws(BlockError) -> AttachmentInfo {
+    try await attach(id, spec, .fresh)
+  }
+
+  /// As ``attach(_:_:)``, for a device that somebody may have served before.
+  func attach(
+    _ id: AttachmentID, _ spec: AttachmentSpec, _ start: ServerOrder.Start
+  ) async throws(BlockError) -> AttachmentInfo {
     begin()
     defer { end() }
     while true {
       let attachment = if let known = attachments[id] { known } else { try create(id, spec) }
-      let info = try await attachment.inTurn { attachment in await attachment.attachOrConfirm(spec) }
+      let info = try await attachment.inTurn { attachment in await attachment.attachOrConfirm(spec, start) }
       // Without an answer it has gone while we waited for our turn.
       if let info { return info }
       forget(attachment)
@@ -93,7 +103,7 @@ public actor Manager {
   }
 
   private func create(_ id: AttachmentID, _ spec: AttachmentSpec) throws(BlockError) -> Attachment {
-    try transportCheck()
+    try transportCheck(spec.transport)
     let name = "ashlar-\(id)-\(String(context.services.random.next(), radix: 16))"
     let row = try Journal.Row(
       id: id, exportName: name, spec: spec, bootID: context.bootID,
@@ -155,6 +165,19 @@ public actor Manager {
   /// How long there has been nothing to do and nothing to supervise; `nil` while there is.
   public var idleTime: Duration? {
     activeRequests == 0 && attachments.isEmpty ? context.services.clock.now - lastActivity : nil
+  }
+
+  /// The attachment of a backstore, if it is one of ours or served by us.
+  func attachment(of backstore: Backstore) -> Attachment? {
+    attachments.values.first { attachment in
+      attachment.spec.backstore.map { $0.hba == backstore.hba && $0.name == backstore.name } ?? false
+    }
+  }
+
+  /// Ends what served a backstore that is no more.
+  func forgetServed(_ attachment: Attachment) async throws(BlockError) {
+    try await attachment.inTurn { attachment in await attachment.forgetServed() }
+    forget(attachment)
   }
 
   /// How many attachments there are.

@@ -40,9 +40,28 @@ public enum BlockDevice {
     return DeviceNumbers(major: clinux_major(status.st_rdev), minor: clinux_minor(status.st_rdev))
   }
 
-  /// The size of a block device in bytes; `nil` if it is not there.
-  public static func byteCount(of disk: String) -> UInt64? {
-    attribute("size", of: disk).flatMap(UInt64.init).map { $0 * VolumeGeometry.sectorSize }
+  /// The size of a block device in bytes.
+  ///
+  /// - Throws: `notFound` if the kernel has no such device.
+  public static func byteCount(ofNode path: String) throws(BlockError) -> UInt64 {
+    guard let sectors = attribute("size", of: String(path.dropFirst("/dev/".count))).flatMap({ UInt64($0) })
+    else {
+      throw BlockError(
+        .notFound, step: "get the size of", object: path, cause: "the kernel has no such block device")
+    }
+    return sectors * VolumeGeometry.sectorSize
+  }
+
+  /// The names of the partitions that the kernel has on a disk.
+  public static func partitions(of disk: String) -> [String] {
+    SmallFile.entries("/sys/block/\(disk)").filter {
+      $0.hasPrefix(disk) && attribute("\($0)/partition", of: disk) != nil
+    }
+  }
+
+  /// What the kernel calls a partition: `loop0p1`, but `sda1`.
+  public static func partitionName(_ number: Int, of disk: String) -> String {
+    disk.last?.isNumber == true ? "\(disk)p\(number)" : "\(disk)\(number)"
   }
 
   /// What stands on a device in the kernel: device-mapper and MD devices by their name.

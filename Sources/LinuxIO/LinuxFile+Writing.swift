@@ -106,7 +106,7 @@ extension LinuxFile {
     }
   }
 
-  private func checkWritable(_ step: String) throws(BlockError) {
+  func checkWritable(_ step: String) throws(BlockError) {
     guard isWritable else {
       throw BlockError(.readOnly, step: step, object: name, cause: "it is open for reading only")
     }

@@ -13,7 +13,7 @@ public final class LinuxFile: BlockFile {
   let mapping: FileMapping
   let residency: ResidencyMap?
   let hasFailedToSynchronize = Atomic<Bool>(false)
-  public let byteCount: UInt64
+  private let size: Atomic<UInt64>
   public let name: String
   public let identity: FileIdentity
   public let isWritable: Bool
@@ -35,6 +35,7 @@ public final class LinuxFile: BlockFile {
     let descriptor = try Descriptor.open(path, flags)
     let status = try Self.status(of: descriptor, path)
     if access == .readWrite { try Self.lock(descriptor, path) }
+    let byteCount: UInt64
     switch status.st_mode & S_IFMT {
     case S_IFREG:
       isBlockDevice = false
@@ -51,6 +52,7 @@ public final class LinuxFile: BlockFile {
         .invalidArgument, step: "open", object: path, cause: "it is neither a file nor a block device",
         remedy: "Name a file or a block device.")
     }
+    size = Atomic(byteCount)
     name = path
     isWritable = access == .readWrite
     identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
@@ -64,6 +66,30 @@ public final class LinuxFile: BlockFile {
     }
     isMemory = Self.isMemory(descriptor)
     self.descriptor = descriptor
+  }
+
+  public var byteCount: UInt64 { size.load(ordering: .relaxed) }
+
+  public func extend(to byteCount: UInt64) async throws(BlockError) {
+    try checkWritable("set the size of")
+    guard byteCount > self.byteCount else { return }
+    guard !isBlockDevice else {
+      let actual = try Self.deviceSize(of: descriptor, name)
+      guard actual >= byteCount else {
+        throw BlockError(
+          .outOfRange, step: "set the size of", object: name,
+          cause: "the device has \(actual) bytes, and \(byteCount) are wanted",
+          remedy: "Make the device larger first.")
+      }
+      return size.store(actual, ordering: .relaxed)
+    }
+    guard byteCount <= UInt64(off_t.max) else {
+      throw BlockError(errno: .fileTooLarge, step: "set the size of", object: name)
+    }
+    while ftruncate(descriptor.raw, off_t(byteCount)) != 0 {
+      if errno != EINTR { throw .lastErrno(step: "set the size of", object: name) }
+    }
+    size.store(byteCount, ordering: .relaxed)
   }
 
   /// Two who write to one disk destroy what is on it.

@@ -118,6 +118,9 @@ public struct LoopDevice: ~Copyable, Sendable {
     BlockDevice.attribute("loop/dio", of: "loop\(number)") == "1"
   }
 
+  /// Whether a path names a loop device.
+  public static func isLoop(_ path: String) -> Bool { path.hasPrefix("/dev/loop") }
+
   /// Makes the kernel look for partitions, and shows them as `/dev/loopNpM`.
   ///
   /// - Throws: By errno.

@@ -11,6 +11,7 @@ import Synchronization
 final class ResidencyMap: Sendable {
   // Set once in init, freed in deinit; the words behind it are atomics.
   private nonisolated(unsafe) let words: UnsafeMutablePointer<Atomic<UInt64>>
+  private let pageCount: Int
   private let wordCount: Int
   private let mappedBytes: Int
 
@@ -18,7 +19,7 @@ final class ResidencyMap: Sendable {
   ///
   /// `nil` if there is no memory for it.
   init?(byteCount: Int) {
-    let pageCount = (byteCount + Limits.pageSize - 1) / Limits.pageSize
+    pageCount = (byteCount + Limits.pageSize - 1) / Limits.pageSize
     wordCount = (pageCount + 63) / 64
     mappedBytes = wordCount * MemoryLayout<UInt64>.stride
     let protection = PROT_READ | PROT_WRITE
@@ -34,13 +35,14 @@ final class ResidencyMap: Sendable {
     munmap(words, mappedBytes)
   }
 
-  /// Whether every page of a range was seen resident.
+  /// Whether every page of a range was seen resident; what the file has grown by since is not.
   ///
-  /// - Precondition: `byteCount` is not 0 and the range lies in the file.
+  /// - Precondition: `byteCount` is not 0.
   @inline(__always)
   func covers(offset: Int, byteCount: Int) -> Bool {
     let first = offset / Limits.pageSize
     let last = (offset + byteCount - 1) / Limits.pageSize
+    if last >= pageCount { return false }
     if first / 64 == last / 64 {
       let mask = Self.mask(from: first % 64, through: last % 64)
       return words[first / 64].load(ordering: .relaxed) & mask == mask
@@ -70,7 +72,8 @@ final class ResidencyMap: Sendable {
   private func forEachWord(_ offset: Int, _ byteCount: Int, _ body: (Int, UInt64) -> Void) {
     if byteCount == 0 { return }
     let first = offset / Limits.pageSize
-    let last = (offset + byteCount - 1) / Limits.pageSize
+    let last = min((offset + byteCount - 1) / Limits.pageSize, pageCount - 1)
+    if first > last { return }
     for word in first / 64...last / 64 {
       body(
         word,

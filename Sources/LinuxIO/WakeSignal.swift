@@ -10,7 +10,7 @@ public struct WakeSignal: ~Copyable, Sendable {
   ///
   /// - Throws: By errno.
   public init() throws(BlockError) {
-    let raw = eventfd(0, clinux_EFD_FLAGS)
+    let raw = eventfd(0, clinux_EVENTFD_FLAGS)
     guard raw >= 0 else { throw .lastErrno(step: "make", object: "an eventfd") }
     descriptor = Descriptor(owning: raw)
   }

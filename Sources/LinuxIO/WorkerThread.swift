@@ -48,4 +48,10 @@ public struct WorkerThread: Sendable {
   public func join() {
     pthread_join(handle, nil)
   }
+
+  /// Lets the thread end by itself, without anybody who waits for it; to be called at most once, in place of
+  /// ``join()``.
+  public func detach() {
+    pthread_detach(handle)
+  }
 }

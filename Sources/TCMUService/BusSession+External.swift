@@ -49,7 +49,7 @@ extension BusSession {
   ) throws(BlockError) -> Int32 {
     guard !pending.isFull else { return Self.refuse(error) }
     guard let name = try call.readString(atMost: Limits.handlerSubtypeBytes),
-      let text = try call.readString(atMost: Limits.handlerDescriptionBytes)
+      let text = try call.readString(atMost: Limits.handlerSummaryBytes)
     else {
       call.answer(.invalid("the subtype or its description is too long"), log)
       return 1

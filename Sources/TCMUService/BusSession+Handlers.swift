@@ -15,9 +15,9 @@ extension BusSession {
       return sd_bus_error_set(error, "org.freedesktop.DBus.Error.UnknownObject", "There is no such handler.")
     }
     do throws(BlockError) {
-      guard let config = try call.readString(atMost: Limits.handlerConfigBytes) else {
+      guard let config = try call.readString(atMost: Limits.backstoreConfigBytes) else {
         call.answer(
-          .invalid("the configuration has more than \(Limits.handlerConfigBytes) bytes, the kernel's limit"),
+          .invalid("the configuration has more than \(Limits.backstoreConfigBytes) bytes, the kernel's limit"),
           log)
         return 1
       }

@@ -49,15 +49,15 @@ public struct HandlerDescription: Sendable, Hashable {
   ///
   /// - Parameters:
   ///   - subtype: Its name.
-  ///   - configDescription: At most ``Limits/handlerDescriptionBytes``, without NUL.
+  ///   - configDescription: At most ``Limits.handlerSummaryBytes``, without NUL.
   /// - Throws: `invalidArgument` for a name or description that the bus cannot carry.
   public init(subtype: String, configDescription: String) throws(BlockError) {
     self.subtype = try HandlerSubtype(subtype)
-    guard configDescription.utf8.count <= Limits.handlerDescriptionBytes, !configDescription.utf8.contains(0)
+    guard configDescription.utf8.count <= Limits.handlerSummaryBytes, !configDescription.utf8.contains(0)
     else {
       throw BlockError(
         .invalidArgument, step: "take the handler", object: subtype,
-        cause: "its description holds a NUL or has more than \(Limits.handlerDescriptionBytes) bytes")
+        cause: "its description holds a NUL or has more than \(Limits.handlerSummaryBytes) bytes")
     }
     self.configDescription = configDescription
   }

@@ -11,7 +11,7 @@ import Synchronization
 /// HandlerManager1). One thread speaks to the bus. When the bus goes, the service comes back with it.
 public final class TCMUBusService: Sendable {
   /// Says whether a device can be made of a configuration string, which is `subtype/rest` and has at most
-  /// ``Limits/handlerConfigBytes``.
+  /// ``Limits/backstoreConfigBytes``.
   ///
   /// Called on Swift's own pool, for several strings at the same time. Its caller on the bus is told
   /// that the check takes too long after 20 s.

@@ -3,7 +3,6 @@ import CFuse
 import CLinux
 import Glibc
 import LinuxIO
-import Synchronization
 import SystemPackage
 
 /// One queue of a FUSE connection: a thread with a descriptor of its own.
@@ -15,7 +14,7 @@ final class FUSEQueue: Sendable {
   let counters = RequestCounters()
   private let volume: any Volume
   private let shared: FUSEConnection
-  private let slots = SlotList(limit: Limits.waitingRequestsPerQueue)
+  private let slots = SlotList(limit: Limits.waitingRequestsPerQueue) { FUSESlot() }
 
   init(_ descriptor: consuming Descriptor, _ volume: any Volume, _ shared: FUSEConnection) {
     self.descriptor = descriptor
@@ -214,35 +213,4 @@ final class FUSEQueue: Sendable {
 private struct SlotData: @unchecked Sendable {
   let slot: FUSESlot
   let data: UnsafeMutableRawBufferPointer
-}
-
-/// The slots of a queue that are not in use.
-private final class SlotList: Sendable {
-  private let free = Mutex<[FUSESlot]>([])
-  private let available: CountingSemaphore
-  private let limit: Int
-
-  init(limit: Int) {
-    self.limit = limit
-    available = CountingSemaphore(limit)
-  }
-
-  /// A free slot; waits for one if all are in use.
-  func take() -> FUSESlot {
-    available.wait()
-    return free.withLock { $0.popLast() } ?? FUSESlot()
-  }
-
-  func give(_ slot: FUSESlot) {
-    free.withLock { free in
-      // One for the thread and a few for what waits now and then; the rest of a burst gives its memory back.
-      if free.count < 4 { free.append(slot) }
-    }
-    available.signal()
-  }
-
-  /// Waits until no slot is in use.
-  func waitForAll() {
-    for _ in 0..<limit { available.wait() }
-  }
 }

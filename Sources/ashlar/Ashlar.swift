@@ -16,8 +16,17 @@ struct Ashlar: AsyncParsableCommand {
   /// Exit status 0 for success, 1 for a failure, 2 for a wrong call.
   static func main() async {
     signal(SIGPIPE, SIG_IGN)
+    let name = CommandLine.arguments.first?.split(separator: "/").last
+    if name == Substring(OverlaybdAttacher.name) {
+      await run(OverlaybdAttacher.self, wrongCall: 1)
+    } else {
+      await run(Ashlar.self, wrongCall: 2)
+    }
+  }
+
+  private static func run<Root: AsyncParsableCommand>(_ root: Root.Type, wrongCall: Int32) async {
     do {
-      var command = try parseAsRoot()
+      var command = try root.parseAsRoot()
       if var command = command as? any AsyncParsableCommand {
         try await command.run()
       } else {
@@ -29,13 +38,13 @@ struct Ashlar: AsyncParsableCommand {
       Glibc.exit(code.rawValue)
     } catch {
       // Help and version come as errors, too.
-      let text = fullMessage(for: error)
-      if exitCode(for: error).isSuccess {
+      let text = root.fullMessage(for: error)
+      if root.exitCode(for: error).isSuccess {
         Output.page(text, isError: false)
         Glibc.exit(0)
       }
       Output.page(text, isError: true)
-      Glibc.exit(2)
+      Glibc.exit(wrongCall)
     }
   }
 }

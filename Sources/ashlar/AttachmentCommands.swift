@@ -29,6 +29,15 @@ struct AttachCommand: AsyncParsableCommand {
   @Flag(help: "Refuse writes.")
   var readOnly = false
 
+  @Option(
+    help: ArgumentHelp(
+      "Who serves an overlaybd image over tcmu: \(BackstoreChoice.allCases.map(\.rawValue).joined(separator: ", ")).",
+      discussion: "auto is another process of this host, if one runs that serves overlaybd images."))
+  var backstore = BackstoreChoice.auto.rawValue
+
+  @Flag(name: .customLong("with-devid"), help: "End the backstore's configuration with the ID, for tcmu.")
+  var withDevID = false
+
   @Flag(help: "Print everything about the device as JSON.")
   var json = false
 
@@ -49,14 +58,11 @@ struct AttachCommand: AsyncParsableCommand {
     } else {
       reference = try ImageReference(image ?? "", relativeTo: directory)
     }
-    // Likewise a missing driver or file: the daemon would say the same.
-    try HostSupport.requireFUSE()
-    _ = try await reference.identity(in: HostServices.linux.files)
-    let request = AttachRequest(
+    var request = AttachRequest(
       id: id.text, image: "\(reference)", transport: transport, readOnly: readOnly)
-    let info: AttachmentInfo = try await instance.withManager { client async throws(BlockError) in
-      try await client.call(.post, "/v1/attachments", body: request)
-    }
+    request.backstore = backstore
+    request.withDevID = withDevID
+    let info = try await Self.attach(request, reference, instance)
     for notice in info.notices { Output.note("ashlar: note: \(notice)") }
     if verbose {
       Output.note(
@@ -64,6 +70,20 @@ struct AttachCommand: AsyncParsableCommand {
           + "\(info.server?.pid ?? 0), also as \(info.link ?? "?")")
     }
     if json { try Output.json(info) } else { Output.line(info.device ?? "") }
+  }
+}
+
+extension AttachCommand {
+  /// Has the manager attach an image.
+  static func attach(
+    _ request: AttachRequest, _ reference: ImageReference, _ instance: InstanceOptions
+  ) async throws(BlockError) -> AttachmentInfo {
+    // A missing driver or file is seen here, too, so that it does not start a daemon, which would say the same.
+    try HostSupport.require(request.transport.flatMap(TransportChoice.init) ?? .auto)
+    _ = try await reference.identity(in: HostServices.linux.files)
+    return try await instance.withManager { client async throws(BlockError) in
+      try await client.call(.post, "/v1/attachments", body: request)
+    }
   }
 }
 
@@ -88,12 +108,21 @@ struct DetachCommand: AsyncParsableCommand {
 
   func run() async throws {
     let id = try AttachmentID(id)
-    let reply: DetachReply = try await instance.withManager { client async throws(BlockError) in
-      try await client.call(.delete, "/v1/attachments/\(id.escapedInURL)\(force ? "?force=true" : "")")
-    }
+    let reply = try await Self.detach(id, force: force, instance)
     if !reply.gone { Output.note("ashlar: \(id) is still in use and goes when its last user is done") }
     if verbose && reply.gone { Output.note("ashlar: \(id) is gone") }
     if json { try Output.json(reply) }
+  }
+}
+
+extension DetachCommand {
+  /// Has the manager detach.
+  static func detach(
+    _ id: AttachmentID, force: Bool, _ instance: InstanceOptions
+  ) async throws(BlockError) -> DetachReply {
+    try await instance.withManager { client async throws(BlockError) in
+      try await client.call(.delete, "/v1/attachments/\(id.escapedInURL)\(force ? "?force=true" : "")")
+    }
   }
 }
 

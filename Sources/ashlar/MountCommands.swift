@@ -89,9 +89,9 @@ enum Partition {
 
   /// The node of a partition, for which the kernel looks only now.
   static func node(number: Int, of disk: String) async throws(BlockError) -> String {
-    let path = "\(disk)p\(number)"
-    let name = String(path.dropFirst("/dev/".count))
-    if !isKnown(name) { try LoopDevice.scanPartitions(of: disk) }
+    let name = BlockDevice.partitionName(number, of: String(disk.dropFirst("/dev/".count)))
+    let path = "/dev/\(name)"
+    if !isKnown(name), LoopDevice.isLoop(disk) { try LoopDevice.scanPartitions(of: disk) }
     if !isKnown(name) {
       // Not every kernel reads every kind of table.
       guard let range = try FileSystemProbe.partition(number, of: disk) else {
@@ -125,7 +125,7 @@ enum Partition {
   static func mounts(of disk: String) throws(BlockError) -> [Mount] {
     var numbers: Set<DeviceNumbers> = [try BlockDevice.numbers(ofNode: disk)]
     let name = String(disk.dropFirst("/dev/".count))
-    for partition in SmallFile.entries("/sys/block/\(name)") where partition.hasPrefix("\(name)p") {
+    for partition in BlockDevice.partitions(of: name) {
       if let text = SmallFile.text("/sys/class/block/\(partition)/dev"), let pair = DeviceNumbers(text) {
         numbers.insert(pair)
       }

@@ -24,6 +24,8 @@ struct ManageCommand: AsyncParsableCommand {
   @Option(help: "End after so many seconds with nothing attached; 0 for never.")
   var idleExit = 0
 
+  @OptionGroup var backstores: BackstoreOptions
+
   @Option(help: .hidden)
   var report: Int32?
 
@@ -40,9 +42,7 @@ struct ManageCommand: AsyncParsableCommand {
       workingDirectory: FileManager.default.currentDirectoryPath)
     let manager: Manager
     do throws(BlockError) {
-      manager = try await Manager.start(
-        .init(directories: directories, program: try LinuxFileSystem().resolve("/proc/self/exe")), .linux,
-        log: log)
+      manager = try await start(directories, log)
     } catch {
       if let report { try StartReport.write(try encodeMessage(ErrorReply(error)), to: report) }
       throw Ashlard.fail(error, log)
@@ -76,6 +76,22 @@ struct ManageCommand: AsyncParsableCommand {
     log.notice("manager ends; devices stay")
     // Straight out: the data servers go on without us, and nothing of ours needs to be put in order.
     _exit(0)
+  }
+}
+
+extension ManageCommand {
+  /// Starts the manager, and what serves others' backstores.
+  private func start(_ directories: EngineDirectories, _ log: Logger) async throws(BlockError) -> Manager {
+    let program = try LinuxFileSystem().resolve("/proc/self/exe")
+    let plan = try await backstores.plan(program: program, log: log)
+    let manager = try await Manager.start(
+      .init(
+        directories: directories,
+        launches: ServerLaunches(program: program, handlers: plan?.launches ?? [:])), .linux, log: log)
+    if let plan {
+      _ = try await BackstoreService.start(manager, .init(subtypes: plan.subtypes), log: log)
+    }
+    return manager
   }
 }
 

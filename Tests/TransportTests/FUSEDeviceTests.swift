@@ -16,7 +16,7 @@ extension SerialDeviceTests {
     private func contents(of path: String) throws -> [UInt8] {
       // Foundation does not read devices.
       let size =
-        path.hasPrefix("/dev/loop") ? try #require(BlockDevice.byteCount(of: String(path.dropFirst(5)))) : 0
+        path.hasPrefix("/dev/loop") ? try BlockDevice.byteCount(ofNode: path) : 0
       guard size > 0 else { return Array(try Data(contentsOf: URL(filePath: path))) }
       let file = try Descriptor.open(path, O_RDONLY | TestDevice.direct)
       let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Int(size), alignment: 4096)

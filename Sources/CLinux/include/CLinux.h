@@ -15,6 +15,7 @@
 #include <spawn.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
@@ -84,6 +85,15 @@ int clinux_become_io_flusher(void);
 // rename(2) that fails with EEXIST if the target is there.
 int clinux_rename_new(const char *path, const char *target);
 
+// Loads and stores of words that the kernel shares with us: an atomic of Swift is a variable of its own, not a
+// place in memory that was mapped.
+static inline uint32_t clinux_load_acquire(const void *place) {
+  return __atomic_load_n((const uint32_t *)place, __ATOMIC_ACQUIRE);
+}
+static inline void clinux_store_release(void *place, uint32_t value) {
+  __atomic_store_n((uint32_t *)place, value, __ATOMIC_RELEASE);
+}
+
 // A pipe that is closed on exec and does not wait.
 int clinux_pipe(int ends[2]);
 
@@ -101,8 +111,13 @@ static const int clinux_O_DIRECT = 0200000;
 #else
 static const int clinux_O_DIRECT = 040000;
 #endif
+// Enumerators of one type and flags of another.
+static const int clinux_EPOLL_CLOEXEC = EPOLL_CLOEXEC;
+static const uint32_t clinux_EPOLL_EDGE = EPOLLIN | EPOLLET;
+static const uint32_t clinux_EPOLL_LEVEL = EPOLLIN;
+static const uint32_t clinux_EPOLL_GONE = EPOLLERR | EPOLLHUP;
+static const int clinux_EVENTFD_FLAGS = EFD_CLOEXEC | EFD_NONBLOCK;
 static const int clinux_SOCK_CLOEXEC = SOCK_CLOEXEC;
-static const int clinux_EFD_FLAGS = EFD_CLOEXEC | EFD_NONBLOCK;
 static const int clinux_IN_FLAGS = IN_CLOEXEC | IN_NONBLOCK;
 static const int clinux_SPAWN_FLAGS = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | 0x80 /* POSIX_SPAWN_SETSID */;
 static const unsigned long clinux_MS_RDONLY = MS_RDONLY;

@@ -1,0 +1,121 @@
+import Attachments
+import BlockCore
+import LinuxIO
+import SystemPackage
+import TransportTCMU
+
+/// A TCM-USER backstore, and the loopback target that makes a disk of it.
+///
+/// The backstore's unit serial number tells whether it is this attachment's: somebody else may have made one of the
+/// same name.
+struct BackstoreObjects: KernelObjects {
+  private let id: AttachmentID
+  private let image: AttachmentSpec
+  private let spec: BackstoreSpec
+  private let exportName: String
+
+  /// Seconds that commands are given: for ever, as far as the kernel can count it in milliseconds.
+  ///
+  /// A storage that is slow, or a data server that is being replaced, is to be waited for.
+  private static let commandTimeout = 2_147_483
+  /// MiB for the data of commands under way: what overlaybd's attacher gives, and what other images get.
+  private static let overlaybdDataArea = 4
+  private static let dataArea = 64
+  /// For the kernel to take something apart: a file system may have much to write.
+  ///
+  /// Whoever waits for it has a deadline of his own.
+  private static let removalDeadline = Duration.seconds(3600)
+
+  init(id: AttachmentID, _ image: AttachmentSpec, _ backstore: BackstoreSpec, exportName: String) {
+    self.id = id
+    self.image = image
+    spec = backstore
+    self.exportName = exportName
+  }
+
+  private var backstore: Backstore { Backstore(hba: spec.hba, name: spec.name) }
+
+  /// Unique to one attachment: the random part of its name, which no other has.
+  private var serial: String { "ashlar-\(exportName.split(separator: "-").last ?? "")" }
+
+  var hasServer: Bool { spec.role != .foreign }
+
+  var outlivesServer: Bool { true }
+
+  var isPresent: Bool {
+    spec.role == .served ? UIODevice.find(backstore)?.configuration == spec.configuration : isOurs
+  }
+
+  var awaitsAnswers: Bool {
+    guard spec.role == .own, let target = try? target() else { return false }
+    return target.backstore == backstore && isOurs
+  }
+
+  /// Whether the backstore of this name is the one that this attachment has made, or has begun to make.
+  private var isOurs: Bool {
+    guard spec.role != .served, let status = backstore.status else { return false }
+    if status.serial == serial { return true }
+    let isBegun = status.configuration.isEmpty || status.configuration == spec.configuration
+    return status.serial.isEmpty && !status.isEnabled && isBegun
+  }
+
+  func prepare() async throws(BlockError) {
+    guard spec.role != .served else { return }
+    try await Blocking.run("drivers") { () throws(BlockError) in try TargetConfiguration.prepare() }
+    var options = Backstore.Options(configuration: spec.configuration, byteCount: 0)
+    options.dataAreaMebibytes =
+      spec.subtype == BackstoreSpec.Subtype.overlaybd.rawValue ? Self.overlaybdDataArea : Self.dataArea
+    options.commandTimeout = Self.commandTimeout
+    options.serial = serial
+    options.waitsForAnswers = spec.role == .foreign
+    do throws(BlockError) {
+      try await backstore.create(options)
+    } catch {
+      throw explained(error)
+    }
+  }
+
+  /// Why another process could not open an image, it writes into a file.
+  private func explained(_ error: BlockError) -> BlockError {
+    guard spec.role == .foreign, let said = SmallFile.text(resultFile, limit: Limits.resultFileBytes),
+      !said.isEmpty
+    else { return error }
+    return BlockError(
+      error.kind, step: error.step, object: error.object,
+      cause: "\(error.cause); \(resultFile) says: \(said)",
+      remedy: error.remedy, errno: error.errno)
+  }
+
+  /// Where the image's configuration says that the outcome is written; a relative path counts from its directory.
+  private var resultFile: String {
+    struct Fragment: Decodable { var resultFile: String? }
+    // One that cannot be read names none.
+    let fragment = try? decodeMessage(Fragment.self, Array((image.configuration ?? "").utf8))
+    let name = fragment?.resultFile.flatMap { $0.isEmpty ? nil : $0 } ?? "init-debug.log"
+    return FilePath(image.path).removingLastComponent().pushing(FilePath(name)).string
+  }
+
+  func makeDevice(_ status: ServerStatus) async throws(BlockError) -> String? {
+    guard spec.role != .served else { return nil }
+    return try await target().export(backstore, commandTimeout: Self.commandTimeout).path
+  }
+
+  private func target() throws(BlockError) -> LoopbackTarget { try DeviceNames(id: id.text).target }
+
+  func owns(_ device: String) -> Bool {
+    guard let target = try? target() else { return false }
+    return isOurs && target.backstore == backstore && target.disk?.path == device
+  }
+
+  func remove() async throws(BlockError) {
+    guard isOurs else { return }
+    let target = try target()
+    // One that exports something else stands for another ID.
+    if target.backstore == backstore || target.backstore == nil {
+      try await target.remove(deadline: Self.removalDeadline)
+    }
+    try await backstore.remove(deadline: Self.removalDeadline)
+  }
+
+  func abort() throws(BlockError) {}
+}

@@ -1,0 +1,175 @@
+import Attachments
+import BlockCore
+import LinuxIO
+import Logging
+import SystemPackage
+import TransportTCMU
+
+/// Serves the backstores that somebody else makes in configfs, as overlaybd's daemon and tcmu-runner do: each by a
+/// data server of its own.
+public actor BackstoreService {
+  /// Which backstores are served.
+  public struct Options: Sendable {
+    /// Their subtypes.
+    public var subtypes: Set<String>
+
+    /// Makes options; the parameters are those of the properties.
+    public init(subtypes: Set<String>) {
+      self.subtypes = subtypes
+    }
+  }
+
+  private let manager: Manager
+  private let log: Logger
+  private let events: TCMUEvents
+  private var subtypes: Set<String>
+
+  /// Subscribes to the kernel's events and takes over what is there already.
+  ///
+  /// Writers that wait for the answer of a daemon that has died are let go first, unless another daemon is there
+  /// that they may be waiting for.
+  ///
+  /// - Throws: `unavailable` without the driver, `permissionDenied` without root.
+  public static func start(
+    _ manager: Manager, _ options: Options, log: Logger
+  ) async throws(BlockError) -> BackstoreService {
+    try await Blocking.run("drivers") { () throws(BlockError) in try TargetConfiguration.prepare() }
+    let others = try TCMUEvents.otherListeners()
+    // If the kernel does not say who else listens, nobody's wait is ended.
+    let isAlone = others?.isEmpty ?? false
+    if isAlone {
+      try NetlinkBlocking.set(true)
+      try NetlinkBlocking.reset()
+    } else {
+      log.notice("others listen to TCM-USER's events: \(others.map { "\($0)" } ?? "nobody knows who")")
+    }
+    let service: BackstoreService
+    do throws(BlockError) {
+      let events = try TCMUEvents.start { message in log.warning("\(message)") }
+      service = BackstoreService(manager, options, events, log)
+      await service.takeOver()
+    } catch {
+      if isAlone { try NetlinkBlocking.set(false) }
+      throw error
+    }
+    if isAlone { try NetlinkBlocking.set(false) }
+    Task { await service.listen() }
+    return service
+  }
+
+  private init(_ manager: Manager, _ options: Options, _ events: TCMUEvents, _ log: Logger) {
+    self.manager = manager
+    self.events = events
+    self.log = log
+    subtypes = options.subtypes
+  }
+
+  /// Serves what exists already and nobody serves: what another daemon has left, or was made while none ran.
+  private func takeOver() async {
+    for entry in UIODevice.all() where isOurs(entry.configuration) {
+      guard await manager.attachment(of: entry.backstore) == nil else { continue }
+      do throws(BlockError) {
+        try await serve(entry.backstore, entry.configuration, .takeOver)
+        log.notice("\(entry.backstore): taken over (\(entry.configuration))")
+      } catch  where error.kind == .busy {
+        log.notice("\(entry.backstore): another process serves it")
+      } catch {
+        log.error("\(entry.backstore): not taken over: \(error)")
+      }
+    }
+  }
+
+  private func isOurs(_ configuration: String) -> Bool {
+    subtypes.contains(String(configuration.prefix { $0 != "/" }))
+  }
+
+  /// Answers events for as long as they come; those of different devices side by side.
+  private func listen() async {
+    for await event in events.stream {
+      Task { await self.handle(event) }
+    }
+    log.error("the kernel's events of TCM-USER have ended")
+  }
+
+  private func handle(_ event: TCMUEvent) async {
+    var status: Errno?
+    do throws(BlockError) {
+      guard try await dispatch(event) else { return }
+    } catch {
+      log.error("\(event.name.isEmpty ? "uio\(event.uioNumber)" : event.name): \(error)")
+      status = error.errno ?? error.kind.codes.errno
+    }
+    do throws(BlockError) {
+      try events.answer(event, status)
+    } catch {
+      log.notice("the kernel did not take an answer: \(error)")
+    }
+  }
+
+  /// Does what an event asks for.
+  ///
+  /// - Returns: Whether the kernel waits for an answer of ours.
+  private func dispatch(_ event: TCMUEvent) async throws(BlockError) -> Bool {
+    // What has no name is gone already; whoever caused it may wait all the same.
+    guard let entry = event.entry else { return true }
+    let backstore = entry.backstore
+    let known = await manager.attachment(of: backstore)
+    guard known != nil || isOurs(entry.configuration) else { return try isForUs(event, entry) }
+    // Whoever removes it holds its directory locked until he is answered: a look into it would wait for ever.
+    if case .removed = event.kind { return known?.spec.backstore?.role != .own }
+    let isAwaited = backstore.waitsForAnswers
+    switch event.kind {
+    case .added:
+      // What we make ourselves is served without being told.
+      guard isAwaited || known == nil else { return false }
+      if let known { try await manager.forgetServed(known) }
+      try await serve(backstore, entry.configuration, .fresh)
+    case .reconfiguredSize(let byteCount): try await change(known, .size(byteCount))
+    case .reconfiguredWriteCache(let isOn): try await change(known, .writeCache(isOn))
+    case .reconfiguredConfiguration(let text): try await change(known, .configuration(text))
+    case .removed, .reconfiguredOtherwise: return false
+    }
+    return isAwaited
+  }
+
+  /// Another daemon that listens answers for its own; without one nobody would.
+  private func isForUs(_ event: TCMUEvent, _ entry: UIODevice.Entry) throws(BlockError) -> Bool {
+    guard let others = try TCMUEvents.otherListeners(), others.isEmpty else { return false }
+    guard case .added = event.kind else { return true }
+    throw BlockError(
+      .notFound, step: "serve", object: "\(entry.backstore)",
+      cause: "nobody here knows the subtype of \(entry.configuration)")
+  }
+
+  private func change(_ attachment: Attachment?, _ change: DeviceChange) async throws(BlockError) {
+    guard let attachment else {
+      throw BlockError(.notFound, step: "change", object: "a backstore", cause: "nobody here serves it")
+    }
+    try await attachment.inTurn { attachment in await attachment.changeOrExplain(change) }
+  }
+
+  private func serve(
+    _ backstore: Backstore, _ configuration: String, _ start: ServerOrder.Start
+  ) async throws(BlockError) {
+    let spec = BackstoreSpec(
+      hba: backstore.hba, name: backstore.name, configuration: configuration, role: .served)
+    _ = try await manager.attach(
+      Self.id(of: backstore),
+      AttachmentSpec(
+        scheme: spec.subtype, path: spec.detail, configuration: nil, transport: .tcmu, isReadOnly: false,
+        backstore: spec), start)
+  }
+
+  /// What an attachment is called that nobody has named: after its backstore.
+  static func id(of backstore: Backstore) throws(BlockError) -> AttachmentID {
+    do {
+      return try AttachmentID("user_\(backstore.hba):\(backstore.name)")
+    } catch {
+      // Names in configfs may hold what an ID may not.
+      let digest = backstore.name.utf8.reduce(into: UInt64(14_695_981_039_346_656_037)) { hash, byte in
+        hash = (hash ^ UInt64(byte)) &* 1_099_511_628_211
+      }
+      return try AttachmentID("user_\(backstore.hba):\(String(digest, radix: 16))")
+    }
+  }
+}

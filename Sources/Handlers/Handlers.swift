@@ -1,2 +1,0 @@
-/// Handlers: volumes that programs of others serve.
-public enum Handlers {}

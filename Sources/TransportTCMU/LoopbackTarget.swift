@@ -1,0 +1,147 @@
+import BlockCore
+import Glibc
+import LinuxIO
+import SystemPackage
+
+/// A target of the loopback fabric: it makes a SCSI disk of this host out of a backstore.
+public struct LoopbackTarget: Sendable, Hashable, Codable {
+  /// Its name: `naa.` and 16 characters.
+  public let name: String
+
+  /// Names a target.
+  public init(name: String) {
+    self.name = name
+  }
+
+  /// A disk that a target has made.
+  public struct Disk: Sendable, Hashable {
+    /// Its name: `sdX`.
+    public let name: String
+    /// Its SCSI address: `host:channel:target:lun`.
+    public let address: String
+    /// Its node.
+    public var path: String { "/dev/\(name)" }
+  }
+
+  var directory: ConfigDirectory { ConfigDirectory("\(TargetConfiguration.root)/loopback/\(name)") }
+  var portGroup: ConfigDirectory { ConfigDirectory(directory("tpgt_1")) }
+  private var lun: ConfigDirectory { ConfigDirectory(portGroup("lun/lun_0")) }
+
+  private static let serverRemedy =
+    "Whoever serves the backstore does not answer. Restart it; or let its commands fail: "
+    + "write 1 to action/block_dev and 2 to action/reset_ring in the backstore's directory."
+
+  /// Exports a backstore as LUN 0 and waits for the disk.
+  ///
+  /// Somebody must serve the backstore already: the kernel asks the new disk for its name and size. What is there of
+  /// it is used, so that it may be called again after a failure.
+  ///
+  /// - Parameters:
+  ///   - backstore: An enabled backstore.
+  ///   - commandTimeout: Seconds that the SCSI layer gives a command; `nil` for its own, 30.
+  ///   - deadline: How long to wait for the disk.
+  /// - Returns: The disk; its node is there.
+  /// - Throws: `conflict` if the target exports something else, `timedOut` if no disk appears, others by errno.
+  ///   What was made is left: ``remove(deadline:)`` takes it apart.
+  public func export(
+    _ backstore: Backstore, commandTimeout: Int? = nil, deadline: Duration = .seconds(30)
+  ) async throws(BlockError) -> Disk {
+    try await bounded("export", deadline) { deadline throws(BlockError) in
+      try ConfigDirectory("\(TargetConfiguration.root)/loopback").make()
+      try directory.make()
+      try portGroup.make()
+      try lun.make()
+      try setNexus()
+      try link(backstore)
+      let disk = try waitForDisk(backstore, deadline)
+      if let commandTimeout {
+        try LinuxFileSystem.write("\(commandTimeout)", toAttribute: "/sys/block/\(disk.name)/device/timeout")
+      }
+      try BlockDevice.makeNode(ofName: disk.name)
+      return disk
+    }
+  }
+
+  /// Takes it apart, from any state that it may be in; one that is not there is taken apart already.
+  ///
+  /// The disk goes, whoever uses it. If it has a write cache, the kernel has it flushed before.
+  ///
+  /// - Throws: `timedOut`, others by errno.
+  public func remove(deadline: Duration = .seconds(30)) async throws(BlockError) {
+    try await bounded("remove", deadline) { _ throws(BlockError) in
+      for name in ConfigDirectory(portGroup("lun")).directories {
+        let lun = ConfigDirectory(portGroup("lun/\(name)"))
+        for link in lun.links {
+          guard unlink(lun(link.name)) == 0 || errno == ENOENT else {
+            throw BlockError(errno: Errno(rawValue: errno), step: "remove", object: lun(link.name))
+          }
+        }
+        try lun.remove()
+      }
+      try portGroup.remove()
+      try directory.remove()
+    }
+  }
+
+  /// The backstore that it exports now, as LUN 0; `nil` if none, or there is no such target.
+  public var backstore: Backstore? {
+    lun.links.lazy.compactMap { FabricLink.backstore(inTarget: $0.target) }.first
+  }
+
+  /// The disk that it has made; `nil` if there is none.
+  public var disk: Disk? {
+    guard let address = portGroup.read("address") else { return nil }
+    let device = "\(address):0"
+    // The queue comes last. Until the kernel has made the disk's node, nobody else must: it would not take that
+    // one away with the disk.
+    guard let name = SmallFile.entries("/sys/class/scsi_device/\(device)/device/block").first,
+      access("/sys/class/block/\(name)/queue", F_OK) == 0
+    else { return nil }
+    return Disk(name: name, address: device)
+  }
+
+  private func bounded<Value: Sendable>(
+    _ step: String, _ time: Duration,
+    _ body: @escaping @Sendable (BoundedStep.Deadline) throws(BlockError) -> Value
+  ) async throws(BlockError) -> Value {
+    try await BoundedStep.run(
+      .init(time: time, step: step, object: "loopback target \(name)", remedy: Self.serverRemedy), body)
+  }
+
+  private func setNexus() throws(BlockError) {
+    // An existing one is kept, and reading one that is not there is an error.
+    if portGroup.read("nexus") != nil { return }
+    try portGroup.write(name, to: "nexus")
+  }
+
+  private func link(_ backstore: Backstore) throws(BlockError) {
+    if let present = self.backstore {
+      guard present == backstore else {
+        throw BlockError(
+          .conflict, step: "export", object: "backstore \(backstore)",
+          cause: "loopback target \(name) exports \(present)", remedy: "Use another ID.")
+      }
+      return
+    }
+    let path = lun(backstore.name)
+    guard symlink(backstore.path, path) == 0 else {
+      throw BlockError(errno: Errno(rawValue: errno), step: "link \(backstore) to", object: path)
+    }
+  }
+
+  private func waitForDisk(
+    _ backstore: Backstore, _ deadline: BoundedStep.Deadline
+  ) throws(BlockError) -> Disk {
+    var pause = Duration.milliseconds(1)
+    while true {
+      if let disk { return disk }
+      guard deadline.sleep(pause) else {
+        throw BlockError(
+          .timedOut, step: "wait for the disk of", object: "backstore \(backstore)",
+          cause: "the kernel has made none",
+          remedy: "See the kernel's log (dmesg); load the disk driver: modprobe sd_mod.")
+      }
+      pause = min(pause * 2, .milliseconds(50))
+    }
+  }
+}

@@ -1,2 +1,0 @@
-/// The kernel's TCM-USER backstores.
-public enum TCMU {}

@@ -1,0 +1,53 @@
+import ArgumentParser
+import Attachments
+import BlockCore
+import Engine
+import Handlers
+import LinuxIO
+import Logging
+
+/// Which backstores that others make a manager serves.
+struct BackstoreOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "Serve backstores that others make in configfs: all, or subtypes with commas between them.",
+      discussion: "Built in are \(BackstoreSpec.Subtype.allCases.map(\.rawValue).joined(separator: ", "))."))
+  var serveBackstores: String?
+
+  @Option(
+    name: .customLong("handlers"),
+    help: ArgumentHelp(
+      "Where handlers of further subtypes are; may be given more than once.",
+      discussion: "Without it: lib/ashlar/handlers beneath the prefix that the programs are installed under.",
+      valueName: "directory"))
+  var handlerDirectories: [String] = []
+
+  /// Finds out what is to be served, and by which programs.
+  ///
+  /// - Parameters:
+  ///   - program: The path of `ashlard`.
+  ///   - log: For handlers that are no use.
+  /// - Returns: `nil` if none is to be served.
+  /// - Throws: `invalidArgument` for a subtype that nobody knows.
+  func plan(program: String, log: Logger) async throws(BlockError) -> BackstorePlan? {
+    guard let serveBackstores else { return nil }
+    let directory = program.lastIndex(of: "/").map { String(program[..<$0]) } ?? "."
+    let directories =
+      handlerDirectories.isEmpty
+      ? [HandlerRegistry.standardDirectory(program: program)] : handlerDirectories
+    let registry = HandlerRegistry(directories: directories, loader: "\(directory)/ashlar-handler")
+    let listing = try await Blocking.run("handlers") { () throws(BlockError) in registry.list() }
+    for problem in listing.problems { log.warning("\(problem)") }
+    var plan = BackstorePlan(registry: registry, handlers: listing.entries)
+    if serveBackstores == "all" { return plan }
+    let wanted = Set(serveBackstores.split(separator: ",").map(String.init))
+    if let stranger = wanted.subtracting(plan.subtypes).min() {
+      throw BlockError(
+        .invalidArgument, step: "serve", object: "backstores of the subtype \(stranger)",
+        cause: "nobody here knows it",
+        remedy: "Known are \(plan.subtypes.sorted().joined(separator: ", ")), and all.")
+    }
+    plan.subtypes = wanted
+    return plan
+  }
+}

@@ -1,0 +1,68 @@
+import BlockCore
+import Foundation
+import Handlers
+import LinuxIO
+import TestKit
+import Testing
+
+/// Finding handlers without loading them.
+@Suite struct RegistryTests {
+  private let scratch: Scratch
+
+  init() throws { scratch = try Scratch() }
+
+  @Test func brokenHandlersHarmNobody() async throws {
+    try Plugins.compile("probe.c", [], to: scratch("ashlar_handler_good.so"))
+    try Plugins.compile("probe.c", ["CRASH_ON_LOAD"], to: scratch("ashlar_handler_crash.so"))
+    try Plugins.compile("probe.c", ["VERSION=9", "SUBTYPE=\"new\""], to: scratch("ashlar_handler_new.so"))
+    // The same subtype again, behind the first in the order of names.
+    try Plugins.compile("probe.c", [], to: scratch("ashlar_handler_twice.so"))
+    try scratch.write("ashlar_handler_text.so", text: "no library")
+    try scratch.write("other.so", text: "not looked at")
+    let registry = HandlerRegistry(directories: [scratch("none"), scratch.path], loader: Plugins.loader)
+    let listing = registry.list()
+    #expect(listing.entries.keys.sorted() == ["probe"])
+    #expect(listing.entries["probe"]?.path == scratch("ashlar_handler_good.so"))
+    #expect(
+      listing.entries["probe"]?.description
+        == HandlerDescription(subtype: "probe", description: "A disk in memory.", kind: .library))
+    let problems = Dictionary(uniqueKeysWithValues: listing.problems.map { ($0.object, $0) })
+    #expect(problems.count == 4)
+    #expect(problems[scratch("ashlar_handler_crash.so")]?.cause.contains("signal 6") == true)
+    #expect(problems[scratch("ashlar_handler_new.so")]?.cause.contains("version 9") == true)
+    #expect(problems[scratch("ashlar_handler_text.so")]?.kind == .unavailable)
+    #expect(problems[scratch("ashlar_handler_twice.so")]?.kind == .conflict)
+  }
+
+  @Test func configurationsAreChecked() throws {
+    try Plugins.compile("probe.c", [], to: scratch("ashlar_handler_good.so"))
+    let registry = HandlerRegistry(directories: [], loader: Plugins.loader)
+    let entry = try registry.describe(scratch("ashlar_handler_good.so"))
+    #expect(try registry.check("fine", with: entry) == HandlerVerdict(isValid: true, message: "success"))
+    let bad = try registry.check("bad", with: entry)
+    #expect(!bad.isValid && bad.message.contains("it is bad"))
+    #expect(entry.serverArguments(listener: 3) == ["--plugin", entry.path, "--listener", "3"])
+  }
+
+  @Test func aProgramThatDoesNotAnswerIsKilled() throws {
+    let error = #expect(throws: BlockError.self) {
+      try ChildProcess.ask("/bin/sleep", ["100"], limit: 10, deadline: .milliseconds(100))
+    }
+    #expect(error?.kind == .timedOut)
+    let long = #expect(throws: BlockError.self) {
+      try ChildProcess.ask("/usr/bin/yes", [], limit: 1000, deadline: .seconds(100))
+    }
+    #expect(long?.kind == .exhausted)
+    let answer = try ChildProcess.ask("/bin/echo", ["yes"], limit: 1000, deadline: .seconds(100))
+    #expect(answer.output == Array("yes\n".utf8))
+  }
+
+  @Test func debiansHandlersDescribeThemselves() throws {
+    let directory = try Plugins.debian("qcow").split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 }
+    let listing = HandlerRegistry(directories: [directory], loader: Plugins.loader).list()
+    for subtype in ["fbo", "qcow", "zbc"] {
+      let entry = try #require(listing.entries[subtype], "\(listing.problems)")
+      #expect(entry.description.kind == .tcmuRunner && !entry.description.description.isEmpty)
+    }
+  }
+}
