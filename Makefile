@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 SECONDS ?= 600
 
-.PHONY: all run test test-long bench fuzz install uninstall deps build lint format clean
+.PHONY: all run test test-long bench conformance fuzz install uninstall deps build lint format clean
 
 all: build
 
@@ -27,14 +27,21 @@ bench: build ## speed, side by side with the peers; see docs/benchmarks.md
 	swift build -c release --product ashlar-bench
 	@scripts/bench
 
+conformance: build ## what SCSI test suites say of a served disk; see docs/conformance.md
+	@scripts/conformance
+
 fuzz: deps ## every fuzz target for SECONDS (600)
 	@scripts/fuzz $(SECONDS)
 
-install: deps ## the programs, without need of a Swift runtime, under PREFIX (/usr/local)
-	@scripts/install "$(DESTDIR)$(PREFIX)"
+install: deps ## the programs, without need of a Swift runtime, and their service, under PREFIX (/usr/local)
+	@DESTDIR="$(DESTDIR)" scripts/install "$(PREFIX)"
 
 uninstall:
-	rm -f "$(DESTDIR)$(PREFIX)/bin/ashlar" "$(DESTDIR)$(PREFIX)/bin/ashlard"
+	rm -f "$(DESTDIR)$(PREFIX)/bin/ashlar" "$(DESTDIR)$(PREFIX)/bin/ashlard" \
+	  "$(DESTDIR)$(PREFIX)/lib/systemd/system/ashlard.service" \
+	  "$(DESTDIR)$(PREFIX)/share/dbus-1/system-services/org.kernel.TCMUService1.service" \
+	  "$(DESTDIR)$(PREFIX)/etc/dbus-1/system.d/org.kernel.TCMUService1.conf" \
+	  $(if $(filter /usr /usr/local,$(PREFIX)),"$(DESTDIR)/etc/dbus-1/system.d/org.kernel.TCMUService1.conf")
 
 lint: ## the style, as the tests check it
 	swift format lint --strict --recursive Package.swift Sources Tests Fuzz

@@ -78,7 +78,7 @@ let package = Package(
     .target(name: "CTCMURunner", dependencies: ["CAshlarHandler"]),
     room("Handlers", ["CAshlarHandler", "BlockCore", "LinuxIO", "SCSI", system_]),
     room("AshlarHandlers", ["BlockCore", "Handlers", "DataServer", logging]),
-    room("TCMUService", ["CSystemd", "BlockCore", "LinuxIO", logging]),
+    room("TCMUService", ["CSystemd", "BlockCore", "LinuxIO", system_, logging]),
     room("Attachments", ["CLinux", "BlockCore", "LinuxIO", system_]),
     room(
       "DataServer",
@@ -138,6 +138,7 @@ let package = Package(
         "BlockCore", "BlockSim", "LinuxIO", "Attachments", "SCSI", "Handlers", "TestKit",
         "ashlar-handler", system_,
       ]),
+    tests("TCMUServiceTests", ["BlockCore", "LinuxIO", "TCMUService", "TestKit", logging]),
     tests("LinuxIOTests", ["BlockCore", "LinuxIO", "TestKit"]),
     .target(name: "CAllocationCount"),
     tests(
@@ -146,11 +147,18 @@ let package = Package(
         "CAllocationCount", "BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "DiskFormats", "TransportFUSE",
         "TestKit",
       ]),
+    tests("SCSITests", ["CAllocationCount", "BlockCore", "BlockSim", "SCSI", "TestKit"]),
     tests(
       "EndToEndTests",
       [
         "BlockCore", "LinuxIO", "Attachments", "TestKit", "ashlar", "ashlard",
         .product(name: "GRDB", package: "GRDB.swift"),
+      ]),
+    tests(
+      "TCMUTests",
+      [
+        "CAllocationCount", "CNetlink", "BlockCore", "BlockSim", "LinuxIO", "DiskFormats", "SCSI",
+        "TransportTCMU", "TestKit",
       ]),
     tests("ImagesTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
     tests("OverlayBDTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
@@ -165,11 +173,20 @@ if Context.environment["ASHLAR_FUZZ"] != nil {
     .target(
       name: "FuzzKit", dependencies: ["BlockCore", "BlockSim", "CISAL"], path: "Fuzz/FuzzKit",
       swiftSettings: strict))
-  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config"] {
+  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config", "SCSI"] {
     package.targets.append(
       .executableTarget(
         name: "Fuzz\(parser)",
-        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images"], path: "Fuzz/Fuzz\(parser)",
+        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images", "SCSI"],
+        path: "Fuzz/Fuzz\(parser)",
         swiftSettings: strict))
   }
+  package.targets.append(
+    .executableTarget(
+      name: "FuzzTCMURing", dependencies: ["FuzzKit", "BlockCore", "SCSI", "TransportTCMU"],
+      path: "Fuzz/FuzzTCMURing", swiftSettings: strict))
+  package.targets.append(
+    .executableTarget(
+      name: "FuzzTCMUConf", dependencies: ["FuzzKit", "BlockCore", "TCMUService"], path: "Fuzz/FuzzTCMUConf",
+      swiftSettings: strict))
 }

@@ -17,8 +17,9 @@ extension MutableRawSpan {
   ///
   /// - Precondition: `offset` and the integer's size lie inside the span.
   @inlinable
-  public mutating func setBigEndian<Value: FixedWidthInteger & BitwiseCopyable>(_ value: Value, at offset: Int)
-  {
+  public mutating func setBigEndian<Value: FixedWidthInteger & BitwiseCopyable>(
+    _ value: Value, at offset: Int
+  ) {
     precondition(offset >= 0 && offset <= byteCount - MemoryLayout<Value>.size, "field outside the bytes")
     storeBytes(of: value.bigEndian, toByteOffset: offset, as: Value.self)
   }

@@ -70,9 +70,7 @@ public enum Limits {
 
   // Handlers
 
-  /// Bytes of a backstore's configuration: what configfs takes with one write.
-  public static let handlerConfigurationBytes = 4096
-  /// Bytes of a handler's subtype.
+  /// Bytes of a handler's subtype: it becomes the last part of a bus name, which has at most 255.
   public static let handlerSubtypeBytes = 63
   /// Bytes of what a handler says of itself.
   public static let handlerDescriptionBytes = 64 << 10
@@ -101,6 +99,19 @@ public enum Limits {
   public static let copyDescriptorBytes = (copyTargets + 1) * 32 + (copySegments + 1) * 28
   /// Copies whose results are kept for RECEIVE COPY RESULTS.
   public static let copyResults = 16
+
+  // D-Bus and tcmu.conf
+
+  /// Bytes in the description of a handler's configuration string, as the bus carries it.
+  public static let handlerSummaryBytes = 4096
+  /// Bytes in what a handler says of a configuration string.
+  public static let handlerMessageBytes = 1024
+  /// Handlers of other processes.
+  public static let externalHandlers = 64
+  /// Calls over the bus that wait for an answer.
+  public static let pendingBusCalls = 64
+  /// Bytes in a `tcmu.conf`.
+  public static let tcmuConfBytes = 64 << 10
 
   // Transports
 

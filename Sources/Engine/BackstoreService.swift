@@ -115,6 +115,8 @@ public actor BackstoreService {
     let backstore = entry.backstore
     let known = await manager.attachment(of: backstore)
     guard known != nil || isOurs(entry.configuration) else { return try isForUs(event, entry) }
+    // Whoever removes it holds its directory locked until he is answered: a look into it would wait for ever.
+    if case .removed = event.kind { return known?.spec.backstore?.role != .own }
     let isAwaited = backstore.waitsForAnswers
     switch event.kind {
     case .added:
@@ -122,11 +124,10 @@ public actor BackstoreService {
       guard isAwaited || known == nil else { return false }
       if let known { try await manager.forgetServed(known) }
       try await serve(backstore, entry.configuration, .fresh)
-    case .removed: break
     case .reconfiguredSize(let byteCount): try await change(known, .size(byteCount))
     case .reconfiguredWriteCache(let isOn): try await change(known, .writeCache(isOn))
     case .reconfiguredConfiguration(let text): try await change(known, .configuration(text))
-    case .reconfiguredOtherwise: return false
+    case .removed, .reconfiguredOtherwise: return false
     }
     return isAwaited
   }

@@ -29,7 +29,8 @@ public final class ForeignHandler: Handler {
   /// Takes over what a library has returned, if this engine can work with it.
   ///
   /// - Throws: `unsupported` for another version; `corrupt` for a structure that breaks the interface's rules.
-  init(_ handler: UnsafePointer<ashlar_handler>, kind: HandlerDescription.Kind, path: String) throws(BlockError)
+  init(_ handler: UnsafePointer<ashlar_handler>, kind: HandlerDescription.Kind, path: String)
+    throws(BlockError)
   {
     let table = try Self.copy(handler, path)
     guard let subtype = table.subtype.map({ String(cString: $0) }) else {

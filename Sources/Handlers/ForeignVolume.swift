@@ -61,14 +61,16 @@ final class ForeignVolume: Volume, @unchecked Sendable {
     else {
       throw BlockError(
         .invalidArgument, step: "open the disk", object: "\(handler.subtype)/\(opening.configuration)",
-        cause: "the handler says that it has \(geometry.byte_count) bytes in blocks of \(geometry.block_size)",
+        cause:
+          "the handler says that it has \(geometry.byte_count) bytes in blocks of \(geometry.block_size)",
         remedy: "A disk has whole blocks of 512 or 4096 bytes, and at least one.")
     }
     if size.byteCount == 0 { size.set(byteCount) }
     isReadOnly = opening.isReadOnly || table.write == nil || flags & ASHLAR_READ_ONLY != 0
     flushesForFUA = table.flush != nil && flags & ASHLAR_HONOURS_FUA == 0
     let whole = UInt64(blockSize)
-    discardMaximum = geometry.discard_maximum == 0 ? .max : max(geometry.discard_maximum / whole * whole, whole)
+    discardMaximum =
+      geometry.discard_maximum == 0 ? .max : max(geometry.discard_maximum / whole * whole, whole)
     var traits = VolumeTraits()
     traits.hasWriteCache = flags & ASHLAR_WRITE_CACHE != 0
     traits.isSolidState = flags & ASHLAR_SOLID_STATE != 0

@@ -71,11 +71,14 @@ public enum HandlerLibrary {
   /// Where the shim is: beside the running program, or in `../lib/ashlar` from there.
   private static func shimPath() throws(BlockError) -> String {
     let program = FilePath(try LinuxFileSystem().resolve("/proc/self/exe")).removingLastComponent()
-    let places = [program.appending(shim.file), program.removingLastComponent().appending("lib/ashlar/\(shim.file)")]
+    let places = [
+      program.appending(shim.file), program.removingLastComponent().appending("lib/ashlar/\(shim.file)"),
+    ]
     for place in places where access(place.string, R_OK) == 0 { return place.string }
     throw BlockError(
       .unavailable, step: "find", object: shim.file,
-      cause: "it is neither in \(places[0].removingLastComponent()) nor in \(places[1].removingLastComponent())",
+      cause:
+        "it is neither in \(places[0].removingLastComponent()) nor in \(places[1].removingLastComponent())",
       remedy: "Install it with the programs (make install).")
   }
 

@@ -13,10 +13,10 @@ public struct HandlerConfiguration: Sendable, Hashable {
   ///
   /// - Throws: `invalidArgument` if there is none, or no valid subtype in front of it; `exhausted` if it is too long.
   public init(_ text: String) throws(BlockError) {
-    guard text.utf8.count <= Limits.handlerConfigurationBytes else {
+    guard text.utf8.count <= Limits.backstoreConfigBytes else {
       throw BlockError(
         .exhausted, step: "read", object: "a backstore's configuration",
-        cause: "it has \(text.utf8.count) bytes, and \(Limits.handlerConfigurationBytes) are allowed")
+        cause: "it has \(text.utf8.count) bytes, and \(Limits.backstoreConfigBytes) are allowed")
     }
     guard let slash = text.utf8.firstIndex(of: UInt8(ascii: "/")) else {
       throw BlockError(

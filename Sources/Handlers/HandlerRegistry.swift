@@ -131,7 +131,8 @@ public struct HandlerRegistry: Sendable {
           cause: said.isEmpty ? "\(answer.end)" : "\(answer.end) and said: \(said)")
       }
       throw BlockError(
-        .corrupt, step: "ask the handler", object: path, cause: "its answer is not what it should be: \(error)")
+        .corrupt, step: "ask the handler", object: path,
+        cause: "its answer is not what it should be: \(error)")
     }
   }
 }

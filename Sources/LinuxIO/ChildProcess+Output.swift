@@ -29,7 +29,9 @@ extension ChildProcess {
     let reader = Descriptor(owning: ends[0])
     let writer = Descriptor(owning: ends[1])
     // Programs do not expect an output that is full for a moment.
-    guard clinux_fcntl(writer.raw, F_SETFL, 0) == 0 else { throw .lastErrno(step: "set up", object: "a pipe") }
+    guard clinux_fcntl(writer.raw, F_SETFL, 0) == 0 else {
+      throw .lastErrno(step: "set up", object: "a pipe")
+    }
     let pid = try start(.init(program: program, arguments: arguments, descriptors: [1: writer.raw, 2: 2]))
     // Only the program may hold it, or its end would never show.
     try writer.close(step: "close", object: "a pipe")

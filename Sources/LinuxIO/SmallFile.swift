@@ -1,3 +1,4 @@
+import BlockCore
 import Glibc
 
 /// Files of a few bytes, as sysfs and procfs have them.
@@ -5,18 +6,27 @@ public enum SmallFile {
   /// The text without its last newline; `nil` if it cannot be read, which for such files means that what
   /// they speak of is not there.
   public static func text(_ path: String, limit: Int = 1 << 20) -> String? {
-    guard let descriptor = try? Descriptor.open(path, O_RDONLY) else { return nil }
+    guard var bytes = try? bytes(path, limit: limit) else { return nil }
+    if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// The bytes of a file.
+  ///
+  /// - Parameter limit: How many are read; one more tells that there are more.
+  /// - Throws: By errno.
+  public static func bytes(_ path: String, limit: Int) throws(BlockError) -> [UInt8] {
+    let descriptor = try Descriptor.open(path, O_RDONLY)
     var bytes: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 4096)
-    while bytes.count < limit {
-      let count = read(descriptor.raw, &chunk, chunk.count)
+    while bytes.count <= limit {
+      let count = read(descriptor.raw, &chunk, min(chunk.count, limit + 1 - bytes.count))
       if count < 0 && errno == EINTR { continue }
-      guard count >= 0 else { return nil }
+      guard count >= 0 else { throw .lastErrno(step: "read", object: path) }
       if count == 0 { break }
       bytes += chunk[..<count]
     }
-    if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
-    return String(decoding: bytes, as: UTF8.self)
+    return bytes
   }
 
   /// The names in a directory, without `.` and `..`; none if it cannot be read.

@@ -130,7 +130,7 @@ enum CommandTable {
       .waiting(LogicalUnit.writeAndVerify)),
   ]
 
-  /// Third-party copy. Which of its devices is written to stands in the parameters.
+  /// Third-party copy; which of its devices is written to stands in the parameters.
   private static let copies = [
     Row(
       "EXTENDED COPY(LID1)", "83 00 00 00 00 00 00 00 00 00 ff ff ff ff 00 00", hasServiceAction: true,

@@ -9,7 +9,7 @@ extension LogicalUnit {
   @inline(__always)
   private func stream(_ transfer: Transfer, _ command: Command) throws(SenseData) -> BlockStream {
     try admit(transfer.isWrite ? [.medium, .writes] : .medium)
-    if transfer.asksForProtection { throw .invalidField(1) }
+    if transfer.asksTooMuch { throw .invalidFieldInCDB }
     let whole = try transferRange(transfer.lba, transfer.blocks)
     let blockSize = volume.geometry.logicalBlockSize
     let count = min(Int(whole.upperBound - whole.lowerBound), command.data.byteCount)

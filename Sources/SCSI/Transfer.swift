@@ -7,6 +7,7 @@ struct Transfer {
   let blocks: UInt64
   /// Byte 1 of the longer forms: protection in bits 7 to 5, DPO bit 4, FUA bit 3.
   private let options: UInt8
+  private let control: UInt8
 
   /// Reads a CDB; `nil` if it is another command's.
   @inline(__always)
@@ -17,24 +18,29 @@ struct Transfer {
       let count = cdb.uint8(4)
       blocks = count == 0 ? 256 : UInt64(count)
       options = 0
+      control = cdb.uint8(5)
     case 0x28, 0x2A:
       lba = UInt64(cdb.uint32(2))
       blocks = UInt64(cdb.uint16(7))
       options = cdb.uint8(1)
+      control = cdb.uint8(9)
     case 0xA8, 0xAA:
       lba = UInt64(cdb.uint32(2))
       blocks = UInt64(cdb.uint32(6))
       options = cdb.uint8(1)
+      control = cdb.uint8(11)
     case 0x88, 0x8A:
       lba = cdb.uint64(2)
       blocks = UInt64(cdb.uint32(10))
       options = cdb.uint8(1)
+      control = cdb.uint8(15)
     default: return nil
     }
     isWrite = cdb.operationCode & 0x02 != 0
   }
 
-  var asksForProtection: Bool { options & 0xE0 != 0 }
+  /// Whether it asks for protection information, or for what NACA means; neither is there.
+  var asksTooMuch: Bool { options & 0xE0 | control & 0x04 != 0 }
   var forcesUnitAccess: Bool { options & 0x08 != 0 }
 }
 

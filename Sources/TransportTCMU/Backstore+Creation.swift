@@ -110,6 +110,9 @@ extension Backstore {
     if let mebibytes = options.dataAreaMebibytes {
       try directory.write("max_data_area_mb=\(mebibytes)", to: "control")
     }
+    if let pages = options.pagesPerDataBlock {
+      try directory.write("data_pages_per_blk=\(pages)", to: "control")
+    }
     if !options.waitsForAnswers { try directory.write("nl_reply_supported=-1", to: "control") }
     if let serial = options.serial { try directory.write(serial, to: "wwn/vpd_unit_serial") }
   }
@@ -118,15 +121,23 @@ extension Backstore {
     while true {
       do throws(BlockError) {
         return try directory.write("1", to: "enable")
-      } catch  where error.errno == .resourceTemporarilyUnavailable {
+      } catch {
+        guard error.errno == .resourceTemporarilyUnavailable else { throw refusal(error) }
         guard deadline.sleep(Self.enablePause) else {
           throw BlockError(
             .timedOut, step: "enable", object: "backstore \(self)",
-            cause: "the kernel's netlink events stay blocked",
-            remedy: Self.unblockRemedy, errno: error.errno)
+            cause: "the kernel's netlink events stay blocked", remedy: Self.unblockRemedy, errno: error.errno)
         }
       }
     }
+  }
+
+  /// Why the kernel did not enable it: mostly, because whoever serves its subtype could not.
+  private func refusal(_ error: BlockError) -> BlockError {
+    BlockError(
+      error.kind, step: "enable", object: "backstore \(self)",
+      cause: "the kernel, or whoever serves that subtype, refused: \(error.cause)",
+      remedy: "See the log of the daemon that serves it, and the kernel's (dmesg).", errno: error.errno)
   }
 
   private func removeDirectories() throws(BlockError) {
@@ -147,7 +158,7 @@ extension Backstore.Options {
   /// Checks what the kernel would take without a word.
   ///
   /// - Throws: `invalidArgument`.
-  func check(_ backstore: Backstore) throws(BlockError) {
+  package func check(_ backstore: Backstore) throws(BlockError) {
     func reject(_ cause: String, _ remedy: String) -> BlockError {
       BlockError(
         .invalidArgument, step: "create", object: "backstore \(backstore)", cause: cause, remedy: remedy)

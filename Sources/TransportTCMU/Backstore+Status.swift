@@ -29,7 +29,7 @@ extension Backstore {
   }
 
   /// Reads `wwn/vpd_unit_serial`.
-  static func serial(_ text: String) -> String {
+  package static func serial(_ text: String) -> String {
     let title = "T10 VPD Unit Serial Number: "
     return text.hasPrefix(title) ? String(text.dropFirst(title.count)) : ""
   }
@@ -45,18 +45,18 @@ extension Backstore {
   }
 
   /// The number in an adapter's name, `user_HBA`; `nil` for those of other kinds.
-  static func adapterNumber(_ name: some StringProtocol) -> UInt32? {
+  package static func adapterNumber(_ name: some StringProtocol) -> UInt32? {
     name.hasPrefix("user_") ? UInt32(name.dropFirst(5)) : nil
   }
 
   /// What `info` says.
-  struct Info: Hashable {
-    var configuration: String
-    var byteCount: UInt64
-    var isActivated: Bool
+  package struct Info: Hashable {
+    package var configuration: String
+    package var byteCount: UInt64
+    package var isActivated: Bool
 
     /// Reads the text of `info`; `nil` if it is another.
-    init?(_ text: String) {
+    package init?(_ text: String) {
       // The configuration may hold anything, also what looks like the fields around it.
       guard let start = text.firstRange(of: "Config: ")?.upperBound,
         let end = text[start...].ranges(of: " Size: ").last,

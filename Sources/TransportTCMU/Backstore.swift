@@ -37,6 +37,10 @@ public struct Backstore: Sendable, Hashable, Codable, CustomStringConvertible {
     public var maximumSectors = 2048
     /// MiB of data of all commands that are served at one time; `nil` for the kernel's own, 1024.
     public var dataAreaMebibytes: Int?
+    /// Pages of 4 KiB that the data area is given out in, at a time; `nil` for the kernel's own, 1.
+    ///
+    /// More keep a command's data together.
+    public var pagesPerDataBlock: Int?
     /// Whether the kernel waits for a server's answers over netlink: true for a backstore that somebody else
     /// serves, false for one that the maker serves himself.
     public var waitsForAnswers = false

@@ -33,7 +33,7 @@ extension RequestCounters {
 
 extension DataBuffer {
   /// Puts zeros into all bytes from an offset on.
-  func clear(from offset: Int) {
+  package func clear(from offset: Int) {
     var toKeep = offset
     for piece in pieces {
       let kept = min(toKeep, piece.iov_len)

@@ -40,7 +40,7 @@ public struct FabricLink: Sendable, Hashable {
   }
 
   /// The backstore that a link leads to: `…/core/user_HBA/NAME`; `nil` if it is of another kind.
-  static func backstore(inTarget path: String) -> Backstore? {
+  package static func backstore(inTarget path: String) -> Backstore? {
     let parts = path.split(separator: "/")
     guard parts.count >= 3, parts[parts.count - 3] == "core",
       let hba = Backstore.adapterNumber(parts[parts.count - 2])

@@ -80,7 +80,7 @@ public struct TCMUEvent: Sendable, Hashable {
   ///
   /// - Parameter header: A netlink message, of which all bytes are there.
   /// - Returns: `nil` if it is no event, or does not say of which device.
-  init?(_ header: UnsafeMutablePointer<nlmsghdr>) {
+  package init?(_ header: UnsafeMutablePointer<nlmsghdr>) {
     var attributes = [UnsafeMutablePointer<nlattr>?](repeating: nil, count: Int(Attribute.highest) + 1)
     guard genlmsg_valid_hdr(header, 0) != 0, let family = genlmsg_hdr(header),
       genlmsg_parse(header, 0, &attributes, Attribute.highest, nil) >= 0

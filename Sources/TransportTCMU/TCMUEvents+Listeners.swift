@@ -37,7 +37,7 @@ extension TCMUEvents {
 
   /// The inode numbers of the generic netlink sockets that are in a group, of `/proc/net/netlink`; `nil` if the table
   /// does not reach to that group.
-  static func sockets(in table: String, group: Int32) -> Set<UInt64>? {
+  package static func sockets(in table: String, group: Int32) -> Set<UInt64>? {
     guard (1...32).contains(group) else { return nil }
     // sk, protocol (16 is generic netlink), port, groups, and more, up to the inode.
     let lines = table.split(separator: "\n").dropFirst().map { $0.split(separator: " ") }

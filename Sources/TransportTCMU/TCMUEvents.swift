@@ -12,7 +12,9 @@ import SystemPackage
 /// the kernel for the answer, out of reach of any signal. So every event must be answered, and never by the one who
 /// caused it.
 public final class TCMUEvents: Sendable {
-  /// The events, in order; for one consumer. Ends with ``stop()``, or when the kernel cannot be heard any more.
+  /// The events, in order; for one consumer.
+  ///
+  /// They end with ``stop()``, or when the kernel cannot be heard any more.
   public let stream: AsyncStream<TCMUEvent>
   private let post: AsyncStream<TCMUEvent>.Continuation
   /// For answers, so that whoever sends one does not disturb the thread that receives.

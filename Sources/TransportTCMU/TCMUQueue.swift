@@ -13,7 +13,7 @@ import SystemPackage
 /// there.
 final class TCMUQueue: Sendable {
   private let unit: LogicalUnit
-  private let kicks: KickLine
+  private let line: DeviceLine
   private let ring: TCMURing
   private let executor: BlockingExecutor
   private let counters: RequestCounters
@@ -30,14 +30,17 @@ final class TCMUQueue: Sendable {
   /// not to wait for the last.
   private static let answersPerKick = 16
 
+  /// The sense key UNIT ATTENTION.
+  private static let unitAttention: UInt8 = 0x6
+
   init(
     _ unit: LogicalUnit, _ device: consuming UIODevice, _ executor: BlockingExecutor,
     _ counters: RequestCounters, _ onReport: @escaping @Sendable (String) -> Void
   ) throws(BlockError) {
-    ring = try TCMURing(try device.map(), name: device.path)
-    waiter = try RingWaiter(device.raw)
+    waiter = try RingWaiter(device.descriptor.raw)
+    ring = try TCMURing(device.memory, name: UIODevice.path(device.entry.number))
     self.unit = unit
-    kicks = KickLine(device)
+    line = DeviceLine(device.descriptor)
     self.executor = executor
     self.counters = counters
     self.onReport = onReport
@@ -60,7 +63,7 @@ final class TCMUQueue: Sendable {
         if try !waiter.wait() { noteGone() }
         // So that the kernel's count of events never comes around to what we have seen.
         passes &+= 1
-        if passes % 65536 == 0, !kicks.device.readEvents() { noteGone() }
+        if passes % 65536 == 0, !line.readEvents() { noteGone() }
       }
     } catch {
       fail(error)
@@ -87,7 +90,7 @@ final class TCMUQueue: Sendable {
       case .rejected(let rejection): result = rejection
       }
       if let result {
-        try ring.complete(slot.identifier, result)
+        try complete(slot, result)
         answers += 1
       } else {
         counters.noteWaiting()
@@ -123,7 +126,7 @@ final class TCMUQueue: Sendable {
         let result = try await self.workspaces.withWorkspace { (workspace) async throws(BlockError) in
           await self.unit.perform(slot.command, using: workspace)
         }
-        try self.ring.complete(slot.identifier, self.finish(result, slot.command))
+        try self.complete(slot, self.finish(result, slot.command))
         self.kick()
       } catch {
         self.fail(error)
@@ -135,24 +138,20 @@ final class TCMUQueue: Sendable {
   /// Sees to it that no byte of data-in goes out that nobody has written.
   @inline(__always)
   private func finish(_ result: CommandResult, _ command: Command) -> CommandResult {
-    if result.status == .checkCondition { noteFailure(result, command) }
+    // A unit attention says that something has changed, and a command that carries no data is often only a question.
+    if result.status == .checkCondition, result.sense?.key != Self.unitAttention, command.operation != nil {
+      counters.noteFailure()
+    }
     guard var count = result.dataInCount else { return result }
     count = max(0, min(count, command.data.byteCount))
     if !ring.layout.features.contains(.readLength) { command.data.clear(from: count) }
     return CommandResult(result.status, sense: result.sense, dataInCount: count)
   }
 
-  @inline(never)
-  private func noteFailure(_ result: CommandResult, _ command: Command) {
-    // UNIT ATTENTION says that something has changed, and a command that carries no data is often only a question.
-    guard let sense = result.sense, sense.key != 0x6, command.operation != nil else { return }
-    counters.noteFailure()
-    onReport(
-      "\(kicks.device.entry.backstore): command \(hex(command.cdb.operationCode)) failed with sense "
-        + "\(hex(sense.key))/\(hex(sense.code))/\(hex(sense.qualifier))")
+  @inline(__always)
+  private func complete(_ slot: CommandSlot, _ result: CommandResult) throws(BlockError) {
+    try ring.complete(slot.identifier, result, usesDescriptorSense: unit.usesDescriptorSense)
   }
-
-  private func hex(_ byte: UInt8) -> String { "0x\(String(byte, radix: 16))" }
 
   private func fail(_ error: BlockError) {
     failure.withLock { if $0 == nil { $0 = error } }
@@ -163,7 +162,7 @@ final class TCMUQueue: Sendable {
   /// Shows the kernel what was completed.
   @inline(__always)
   private func kick() {
-    if !kicks.request() { noteGone() }
+    if !line.request() { noteGone() }
   }
 
   @inline(never)

@@ -14,13 +14,16 @@ extension TCMURing {
   /// - Parameters:
   ///   - identifier: The command's number.
   ///   - result: How it ended; what is told of data-in is at most the buffer's length.
+  ///   - usesDescriptorSense: Whether sense data goes out in descriptor format, not in fixed format.
   /// - Throws: `corrupt` if there is no entry for the answer.
-  public func complete(_ identifier: UInt16, _ result: CommandResult) throws(BlockError) {
+  public func complete(
+    _ identifier: UInt16, _ result: CommandResult, usesDescriptorSense: Bool = false
+  ) throws(BlockError) {
     try completion.withLock { state throws(BlockError) in
       var tail = try skip(from: state.tail)
       let start = layout.ringOffset + Int(tail)
       let word = memory.load(start, as: UInt32.self)
-      write(identifier, result, at: start)
+      write(identifier, result, usesDescriptorSense, at: start)
       // Its length was checked when the tail was moved there.
       tail = layout.advance(tail, by: word & ~7)
       state.tail = try skip(from: tail, toCommand: false)
@@ -31,8 +34,8 @@ extension TCMURing {
   /// Gives entries back that need no answer, if no answer is due before them.
   ///
   /// - Returns: Whether there were any: the kernel wants to be told.
-  /// - Throws: `corrupt`, as ``complete(_:_:)``.
-  func releasePassive() throws(BlockError) -> Bool {
+  /// - Throws: `corrupt`, as ``complete(_:_:usesDescriptorSense:)``.
+  package func releasePassive() throws(BlockError) -> Bool {
     try completion.withLock { state throws(BlockError) in
       let tail = try skip(from: state.tail, toCommand: false)
       if tail == state.tail { return false }
@@ -41,6 +44,9 @@ extension TCMURing {
       return true
     }
   }
+
+  /// HARDWARE ERROR, INTERNAL TARGET FAILURE: what goes out if nothing else is known.
+  private static let unknownFailure = SenseData(0x4, 0x44, 0x00)
 
   /// The first place from the tail on that a command came in.
   ///
@@ -61,7 +67,9 @@ extension TCMURing {
     return tail
   }
 
-  private func write(_ identifier: UInt16, _ result: CommandResult, at start: Int) {
+  private func write(
+    _ identifier: UInt16, _ result: CommandResult, _ usesDescriptorSense: Bool, at start: Int
+  ) {
     var flags: UInt8 = 0
     // With a sense code the kernel takes the length for a wish to return data all the same.
     if let count = result.dataInCount, result.status != .checkCondition, layout.features.contains(.readLength)
@@ -74,31 +82,8 @@ extension TCMURing {
     memory.store(UInt32(result.status.rawValue).littleEndian, at: start + RingEntry.statusOffset)
     if result.status == .checkCondition {
       let sense = memory.pointer(to: start + RingEntry.senseOffset, byteCount: RingEntry.senseByteCount)
-      UnsafeMutableRawBufferPointer(start: sense, count: RingEntry.senseByteCount).fill(result.sense)
-    }
-  }
-}
-
-extension UnsafeMutableRawBufferPointer {
-  /// Writes sense data in fixed format (SPC-4, 4.5.3), zeros behind it.
-  fileprivate func fill(_ sense: SenseData?) {
-    initializeMemory(as: UInt8.self, repeating: 0)
-    let sense = sense ?? SenseData(0x4, 0x44, 0x00)
-    self[0] = 0x70
-    // Information of more than 4 bytes has no place in this format: it counts as not there.
-    if let information = sense.information.flatMap(UInt32.init(exactly:)) {
-      self[0] |= 0x80
-      storeBytes(of: information.bigEndian, toByteOffset: 3, as: UInt32.self)
-    }
-    self[2] = sense.key & 0xF
-    // Bytes behind this one: up to the sense-key specific field.
-    self[7] = 10
-    self[12] = sense.code
-    self[13] = sense.qualifier
-    if let specific = sense.specific {
-      self[15] = UInt8(truncatingIfNeeded: specific >> 16)
-      self[16] = UInt8(truncatingIfNeeded: specific >> 8)
-      self[17] = UInt8(truncatingIfNeeded: specific)
+      var bytes = UnsafeMutableRawBufferPointer(start: sense, count: RingEntry.senseByteCount).mutableBytes
+      (result.sense ?? Self.unknownFailure).encode(into: &bytes, descriptorFormat: usesDescriptorSense)
     }
   }
 }

@@ -7,7 +7,7 @@ import Synchronization
 /// The command ring of a backstore: the user's side of the protocol of the kernel's target_core_user.
 ///
 /// One thread takes commands off it (``next(into:)``); whoever has served a command completes it
-/// (``complete(_:_:)``), in any order and on any thread. Every word that comes from the memory is checked: a ring
+/// (``complete(_:_:usesDescriptorSense:)``), in any order and on any thread. Every word that comes from the memory is checked: a ring
 /// that lies ends in an error, or in a sense code for the command at fault.
 ///
 /// Proof for `@unchecked Sendable`: `knownHead` is used only in ``next(into:)``, which one thread calls. `position`

@@ -38,9 +38,10 @@ public struct UIODevice: ~Copyable, Sendable {
 
   /// What sysfs says of it.
   public let entry: Entry
-  /// Bytes of its memory.
-  public let byteCount: Int
-  private let descriptor: Descriptor
+  /// The ring and the data area.
+  let memory: RingMemory
+  /// Events come from it, and kicks go to it.
+  let descriptor: Descriptor
 
   /// All devices of TCM-USER that there are now.
   public static func all() -> [Entry] {
@@ -57,12 +58,34 @@ public struct UIODevice: ~Copyable, Sendable {
     all().first { $0.backstore == backstore }
   }
 
-  /// Opens a device; nobody else can until it is closed.
+  /// Whether some process serves a device now.
+  ///
+  /// It asks by opening the device for a moment: a server that opens it just then gets `busy`, so ask only when one
+  /// should be there already.
+  ///
+  /// - Throws: `notFound` if the device is gone, others by errno.
+  public static func isServed(_ entry: Entry) throws(BlockError) -> Bool {
+    do throws(BlockError) {
+      _ = try UIODevice(opening: entry)
+      return false
+    } catch  where error.kind == .busy {
+      return true
+    }
+  }
+
+  /// Makes a device of its parts: for tests, whose kernel is none.
+  package init(_ entry: Entry, memory: consuming RingMemory, descriptor: consuming Descriptor) {
+    self.entry = entry
+    self.memory = memory
+    self.descriptor = descriptor
+  }
+
+  /// Opens and maps a device; nobody else can until it is closed.
   ///
   /// - Throws: `busy` if another process serves it, others by errno.
   public init(opening entry: Entry) throws(BlockError) {
     let folder = "/sys/class/uio/uio\(entry.number)"
-    let path = "/dev/uio\(entry.number)"
+    let path = Self.path(entry.number)
     guard let size = SmallFile.text("\(folder)/maps/map0/size").flatMap(Self.size),
       let numbers = SmallFile.text("\(folder)/dev").flatMap({ DeviceNumbers($0) })
     else {
@@ -70,13 +93,12 @@ public struct UIODevice: ~Copyable, Sendable {
         .notFound, step: "open", object: path, cause: "the kernel has no such device any more")
     }
     let descriptor = try Self.open(path, numbers, entry.backstore)
-    self.entry = entry
-    byteCount = size
-    self.descriptor = descriptor
+    let memory = try RingMemory(mapping: descriptor, byteCount: size, name: path)
+    self.init(entry, memory: memory, descriptor: descriptor)
   }
 
   /// Reads a size as sysfs writes it: `0x40800000`.
-  static func size(_ text: String) -> Int? {
+  package static func size(_ text: String) -> Int? {
     text.hasPrefix("0x") ? Int(text.dropFirst(2), radix: 16) : Int(text)
   }
 
@@ -108,43 +130,6 @@ public struct UIODevice: ~Copyable, Sendable {
     }
   }
 
-  /// Maps the ring and the data area.
-  ///
-  /// - Throws: By errno.
-  func map() throws(BlockError) -> RingMemory {
-    try RingMemory(mapping: descriptor, byteCount: byteCount, name: path)
-  }
-
   /// The usual path of its node; there may be none.
-  var path: String { "/dev/uio\(entry.number)" }
-
-  /// The descriptor, for waiting.
-  var raw: Int32 { descriptor.raw }
-
-  /// Lets the kernel look at what was completed.
-  ///
-  /// The kernel completes commands within the call.
-  ///
-  /// - Returns: Whether it did; it does not when the device is gone.
-  @inline(__always)
-  func kick() -> Bool {
-    var value: UInt32 = 0
-    while true {
-      if write(descriptor.raw, &value, 4) == 4 { return true }
-      if errno != EINTR { return false }
-    }
-  }
-
-  /// Takes note of the events so far; false if the device is gone.
-  func readEvents() -> Bool {
-    var count: UInt32 = 0
-    while true {
-      if read(descriptor.raw, &count, 4) >= 0 { return true }
-      switch errno {
-      case EINTR: continue
-      case EAGAIN: return true
-      default: return false
-      }
-    }
-  }
+  static func path(_ number: Int) -> String { "/dev/uio\(number)" }
 }

@@ -91,10 +91,10 @@ extension SerialEndToEndTests {
       let forced = try instance.ashlar("detach", "--id", "demo", "--force")
       #expect(forced.status == 0 && forced.errors.contains("still in use"), "\(forced.errors)")
       #expect(try instance.inspect("demo").state == .detaching)
-      #expect(try Instance.run(["find", directory, "-type", "f"]).status == 0)
+      #expect(try Program.run(["find", directory, "-type", "f"]).status == 0)
       let again = try instance.ashlar("attach", "--id", "demo", config)
       #expect(again.status == 1 && again.errors.contains("being detached"), "\(again.errors)")
-      #expect(try Instance.run(["umount", directory]).status == 0)
+      #expect(try Program.run(["umount", directory]).status == 0)
       for _ in 0..<100 {
         if try instance.attachments().isEmpty { break }
         usleep(50_000)
@@ -107,7 +107,7 @@ extension SerialEndToEndTests {
     @Test func aDeviceInAnotherNamespaceIsInUse() throws {
       let instance = try Instance()
       let path = instance.scratch("disk.img")
-      #expect(try Instance.run(["sh", "-c", "truncate -s 64M \(path) && mkfs.ext4 -q \(path)"]).status == 0)
+      #expect(try Program.run(["sh", "-c", "truncate -s 64M \(path) && mkfs.ext4 -q \(path)"]).status == 0)
       let device = try instance.attach("ns", "raw:\(path)")
       let directory = instance.scratch("mnt")
       try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
@@ -126,7 +126,7 @@ extension SerialEndToEndTests {
       let forced = try instance.ashlar("detach", "--id", "ns", "--force")
       #expect(forced.status == 0 && forced.errors.contains("still in use"), "\(forced.errors)")
       try "written".write(toFile: "\(inside)/after", atomically: false, encoding: .utf8)
-      #expect(try Instance.run(["sync", "-f", inside]).status == 0)
+      #expect(try Program.run(["sync", "-f", inside]).status == 0)
       kill(container.processIdentifier, SIGKILL)
       container.waitUntilExit()
       for _ in 0..<100 {
@@ -134,21 +134,21 @@ extension SerialEndToEndTests {
         usleep(50_000)
       }
       try instance.expectNothingLeft()
-      #expect(try Instance.run(["e2fsck", "-fn", path]).status == 0)
+      #expect(try Program.run(["e2fsck", "-fn", path]).status == 0)
     }
 
     /// A device beneath another one, and one that is written to twice.
     @Test func whatStandsOnADeviceUsesIt() throws {
       let instance = try Instance()
       let path = instance.scratch("disk.img")
-      #expect(try Instance.run(["truncate", "-s", "64M", path]).status == 0)
+      #expect(try Program.run(["truncate", "-s", "64M", path]).status == 0)
       let device = try instance.attach("lower", "raw:\(path)")
       let twice = try instance.ashlar("attach", "--id", "twice", "raw:\(path)")
       #expect(twice.status == 1 && twice.errors.contains("open for writing"), "\(twice.errors)")
-      let loop = try Instance.run(["losetup", "-f", "--show", device]).line
+      let loop = try Program.run(["losetup", "-f", "--show", device]).line
       let detach = try instance.ashlar("detach", "--id", "lower")
       #expect(detach.status == 1 && detach.errors.contains("used by \(loop)"), "\(detach.errors)")
-      #expect(try Instance.run(["losetup", "-d", loop]).status == 0)
+      #expect(try Program.run(["losetup", "-d", loop]).status == 0)
       try instance.detach("lower")
       try instance.expectNothingLeft()
     }
@@ -176,25 +176,25 @@ extension SerialEndToEndTests {
     @Test func aRawFileIsWritable() throws {
       let instance = try Instance()
       let path = instance.scratch("disk.img")
-      #expect(try Instance.run(["truncate", "-s", "64M", path]).status == 0)
+      #expect(try Program.run(["truncate", "-s", "64M", path]).status == 0)
       var device = try instance.attach("raw", "raw:\(path)")
-      #expect(try Instance.run(["mkfs.ext4", "-q", device]).status == 0)
+      #expect(try Program.run(["mkfs.ext4", "-q", device]).status == 0)
       let directory = instance.scratch("mnt")
       try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
       let mount = try instance.ashlar("mount", "raw", directory)
       #expect(mount.status == 0, "\(mount.errors)")
-      #expect(try Instance.run(["cp", "-r", Fixtures.path("lsmt"), directory]).status == 0)
-      #expect(try Instance.run(["sync", "-f", directory]).status == 0)
+      #expect(try Program.run(["cp", "-r", Fixtures.path("lsmt"), directory]).status == 0)
+      #expect(try Program.run(["sync", "-f", directory]).status == 0)
       let requests = try #require(try instance.inspect("raw").requests)
       #expect(requests.writes > 0 && requests.flushes > 0 && requests.failed == 0)
       #expect(try instance.ashlar("umount", directory).status == 0)
       try instance.detach("raw")
-      #expect(try Instance.run(["e2fsck", "-fn", path]).status == 0)
+      #expect(try Program.run(["e2fsck", "-fn", path]).status == 0)
 
       device = try instance.attach("again", "raw:\(path)", "--read-only")
       #expect(BlockDevice.attribute("ro", of: String(device.dropFirst(5))) == "1")
       #expect(try instance.ashlar("mount", "again", directory).status == 0)
-      #expect(try Instance.run(["diff", "-r", Fixtures.path("lsmt"), "\(directory)/lsmt"]).status == 0)
+      #expect(try Program.run(["diff", "-r", Fixtures.path("lsmt"), "\(directory)/lsmt"]).status == 0)
       #expect(try instance.ashlar("umount", "again").status == 0)
       try instance.detach("again")
     }
@@ -203,9 +203,9 @@ extension SerialEndToEndTests {
     @Test func fioFindsWhatItWrote() throws {
       let instance = try Instance()
       let path = instance.scratch("disk.img")
-      #expect(try Instance.run(["truncate", "-s", "32M", path]).status == 0)
+      #expect(try Program.run(["truncate", "-s", "32M", path]).status == 0)
       let device = try instance.attach("raw", "raw:\(path)")
-      let fio = try Instance.run(
+      let fio = try Program.run(
         [
           "fio", "--name=v", "--filename=\(device)", "--ioengine=libaio", "--direct=1", "--rw=randwrite",
           "--bs=4k",
@@ -213,7 +213,7 @@ extension SerialEndToEndTests {
           "--randseed=7",
         ])
       #expect(fio.status == 0, "\(fio.output)\(fio.errors)")
-      let trim = try Instance.run(
+      let trim = try Program.run(
         [
           "fio", "--name=t", "--filename=\(device)", "--ioengine=libaio", "--direct=1", "--rw=randtrimwrite",
           "--bs=64k", "--iodepth=8", "--size=32M", "--randseed=8",
@@ -230,7 +230,7 @@ extension SerialEndToEndTests {
         truncate -s 64M \(path) && printf 'label: gpt\\n,8M\\n,32M\\n' | sfdisk -q \(path) &&
         mkfs.ext4 -q -E offset=$((9 * 1048576)) \(path) 32M
         """
-      let made = try Instance.run(["sh", "-c", script])
+      let made = try Program.run(["sh", "-c", script])
       try #require(made.status == 0, "\(made.errors)")
       _ = try instance.attach("parts", "raw:\(path)")
       let directory = instance.scratch("mnt")
@@ -260,12 +260,12 @@ extension SerialEndToEndTests {
       let instance = try Instance()
       _ = try instance.attach("demo", config)
       let socket = "\(instance.run)/ashlard.sock"
-      let curl = try Instance.run([
+      let curl = try Program.run([
         "curl", "-sS", "--unix-socket", socket, "http://ashlar/v1/attachments/demo",
       ])
       let info = try JSONDecoder().decode(AttachmentInfo.self, from: Data(curl.output.utf8))
       #expect(info.state == .attached)
-      let missing = try Instance.run(
+      let missing = try Program.run(
         ["curl", "-sS", "-w", "%{http_code}", "--unix-socket", socket, "http://ashlar/v1/attachments/none"])
       #expect(missing.output.hasSuffix("404") && missing.output.contains(#""kind":"notFound""#))
     }

@@ -168,7 +168,7 @@ extension SerialEndToEndTests {
     /// What an extraction must not touch, and what it must not leave.
     @Test func extractionIsCareful() throws {
       let instance = try Instance()
-      let made = try Instance.run(
+      let made = try Program.run(
         ["sh", "-c", "mkfifo fifo && ln -s target link && mkdir dir && mknod null c 1 3"],
         directory: instance.scratch.path)
       try #require(made.status == 0)
@@ -180,7 +180,7 @@ extension SerialEndToEndTests {
       let big = instance.scratch("big")
       let out = instance.scratch("out")
       let fill = "head -c 300M /dev/urandom > \(big) && truncate -s 2G \(big)"
-      #expect(try Instance.run(["sh", "-c", fill]).status == 0)
+      #expect(try Program.run(["sh", "-c", fill]).status == 0)
       // Called off in the middle: nothing of it stays.
       for signal in ["INT", "TERM", "HUP"] {
         let script = """
@@ -200,7 +200,7 @@ extension SerialEndToEndTests {
     @Test func namesAreTheirBytes() throws {
       let instance = try Instance()
       for name in ["n\u{E9}.img", "ne\u{301}.img"] {
-        #expect(try Instance.run(["truncate", "-s", "1M", instance.scratch(name)]).status == 0)
+        #expect(try Program.run(["truncate", "-s", "1M", instance.scratch(name)]).status == 0)
       }
       _ = try instance.attach("x", "raw:\(instance.scratch("n\u{E9}.img"))")
       let other = try instance.ashlar("attach", "--id", "x", "raw:\(instance.scratch("ne\u{301}.img"))")
@@ -212,7 +212,7 @@ extension SerialEndToEndTests {
       try instance.detach("n\u{E9}")
       try instance.detach("ne\u{301}")
       let odd = instance.scratch("a\nb\u{1B}[31m.img")
-      #expect(try Instance.run(["truncate", "-s", "1M", odd]).status == 0)
+      #expect(try Program.run(["truncate", "-s", "1M", odd]).status == 0)
       _ = try instance.attach("odd", "raw:\(odd)")
       let list = try instance.ashlar("ls").output
       #expect(list.split(separator: "\n").count == 2 && !list.contains("\u{1B}"))
@@ -228,14 +228,14 @@ extension SerialEndToEndTests {
       let directory = small.scratch("small")
       try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
       try #require(
-        try Instance.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", directory]).status == 0)
-      defer { _ = try? Instance.run(["umount", directory]) }
+        try Program.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", directory]).status == 0)
+      defer { _ = try? Program.run(["umount", directory]) }
       let extract = try small.ashlar("image", "extract", config, "\(directory)/out.raw")
       #expect(extract.status == 1 && extract.errors.contains("No space left"), "\(extract.errors)")
       #expect(SmallFile.entries(directory) == [])
 
-      _ = try Instance.run(["sh", "-c", "head -c 1M /dev/zero > \(directory)/filler || true"])
-      let attach = try Instance.run(
+      _ = try Program.run(["sh", "-c", "head -c 1M /dev/zero > \(directory)/filler || true"])
+      let attach = try Program.run(
         [Instance.command, "attach", "--id", "a", config],
         environment: ["ASHLAR_ROOT": "\(directory)/root", "ASHLAR_RUN": small.run])
       #expect(attach.status == 1 && attach.errors.hasPrefix("ashlar: "), "\(attach.errors)")

@@ -30,7 +30,7 @@ extension SerialEndToEndTests {
         let out = instance.scratch("out.raw")
         let extract = try instance.ashlar("image", "extract", Fixtures.path(row[0]), out, "--force")
         #expect(extract.status == 0 && extract.output == "", "\(row[0]): \(extract.errors)")
-        #expect(try Instance.run(["sha256sum", out]).output.hasPrefix(row[2]), "\(row[0])")
+        #expect(try Program.run(["sha256sum", out]).output.hasPrefix(row[2]), "\(row[0])")
         let verify = try instance.ashlar("image", "verify", Fixtures.path(row[0]))
         #expect(verify.status == 0 && verify.output.contains("sound"), "\(row[0]): \(verify.output)")
         #expect(try instance.ashlar("image", "info", Fixtures.path(row[0]), "--json").status == 0)
@@ -44,7 +44,7 @@ extension SerialEndToEndTests {
         let attach = try instance.ashlar("attach", "--id", "bad", "--config", config)
         if attach.status == 0 {
           // What opens either reads or gives an I/O error; in no case does anything hang.
-          let read = try Instance.run(["dd", "if=\(attach.line)", "of=/dev/null", "bs=1M", "iflag=direct"])
+          let read = try Program.run(["dd", "if=\(attach.line)", "of=/dev/null", "bs=1M", "iflag=direct"])
           #expect(read.status == 0 || row[3].contains("rc=3"), "\(row): \(read.errors)")
           try instance.detach("bad")
         } else {
@@ -81,7 +81,7 @@ extension SerialEndToEndTests {
       try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
       let mount = try instance.ashlar("mount", "erofs", directory)
       #expect(mount.status == 0, "\(mount.errors)")
-      let files = try Instance.run([
+      let files = try Program.run([
         "sh", "-c", "find \(directory) -type f | xargs -d '\\n' sha256sum | wc -l",
       ])
       #expect((Int(files.line) ?? 0) > 100, "\(files.errors)")

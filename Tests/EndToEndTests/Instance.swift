@@ -8,15 +8,7 @@ import Testing
 
 /// An instance of the engine of a test's own, driven by the real command as a user would.
 final class Instance: Sendable {
-  /// What a command came to.
-  struct Outcome: Sendable {
-    let status: Int32
-    let output: String
-    let errors: String
-
-    /// The output's only line.
-    var line: String { output.trimmingCharacters(in: .whitespacesAndNewlines) }
-  }
+  typealias Outcome = Program.Outcome
 
   let scratch: Scratch
   /// Commands run as this user, if it is not the test's own.
@@ -53,7 +45,7 @@ final class Instance: Sendable {
 
   /// Runs the command.
   func ashlar(_ arguments: [String], directory: String = "/") throws -> Outcome {
-    try Self.run(
+    try Program.run(
       prefix + [Self.command] + arguments, directory: directory,
       environment: ["ASHLAR_ROOT": root, "ASHLAR_RUN": run])
   }
@@ -61,35 +53,11 @@ final class Instance: Sendable {
   /// Runs a shell script with `ashlar` in its path, speaking to this instance.
   func shell(_ script: String, seconds: Int = 120) throws -> Outcome {
     let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
-    return try Self.run(
+    return try Program.run(
       prefix + ["bash", "-c", script], seconds: seconds,
       environment: [
         "ASHLAR_ROOT": root, "ASHLAR_RUN": run, "PATH": "\(scratch("bin")):\(Self.programs):\(path)",
       ])
-  }
-
-  /// Runs any program, for at most two minutes if nothing else is said.
-  static func run(
-    _ command: [String], directory: String = "/", seconds: Int = 120, environment: [String: String] = [:]
-  ) throws -> Outcome {
-    let process = Process()
-    process.executableURL = URL(filePath: "/usr/bin/timeout")
-    process.arguments = ["-k", "5", "\(seconds)"] + command
-    process.currentDirectoryURL = URL(filePath: directory)
-    process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-    let files = try Scratch()
-    // Into files: a daemon that a command leaves behind must not keep us waiting for a pipe's end.
-    for name in ["out", "err"] { try files.write(name, text: "") }
-    process.standardInput = FileHandle.nullDevice
-    process.standardOutput = try FileHandle(forWritingTo: URL(filePath: files("out")))
-    process.standardError = try FileHandle(forWritingTo: URL(filePath: files("err")))
-    try process.run()
-    process.waitUntilExit()
-    return Outcome(
-      status: process.terminationReason == .exit
-        ? process.terminationStatus : 128 + process.terminationStatus,
-      output: String(decoding: try files.bytes("out"), as: UTF8.self),
-      errors: String(decoding: try files.bytes("err"), as: UTF8.self))
   }
 
   /// Attaches an image and returns the device's path.

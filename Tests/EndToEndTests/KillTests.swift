@@ -58,7 +58,7 @@ extension SerialEndToEndTests {
     @Test func aDeviceOutlivesItsManagers() throws {
       let instance = try Instance()
       let path = instance.scratch("disk.img")
-      #expect(try Instance.run(["truncate", "-s", "64M", path]).status == 0)
+      #expect(try Program.run(["truncate", "-s", "64M", path]).status == 0)
       let device = try instance.attach("disk", "raw:\(path)")
       let fio = Process()
       fio.executableURL = URL(filePath: "/usr/bin/fio")
@@ -181,7 +181,7 @@ extension SerialEndToEndTests {
     @Test func aDeviceTakenApartByOthersIsForgotten() throws {
       let instance = try Instance()
       let device = try instance.attach("demo", config)
-      #expect(try Instance.run(["losetup", "-d", device]).status == 0)
+      #expect(try Program.run(["losetup", "-d", device]).status == 0)
       try instance.detach("demo")
       try instance.expectNothingLeft()
     }

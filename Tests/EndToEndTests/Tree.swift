@@ -36,7 +36,7 @@ struct Tree: Equatable {
   }
 
   init(at directory: String) throws {
-    let paths = try Instance.run(["find", ".", "-print0"], directory: directory).output.split(separator: "\0")
+    let paths = try Program.run(["find", ".", "-print0"], directory: directory).output.split(separator: "\0")
     for path in paths {
       let name = path == "." ? "." : String(path.dropFirst(2))
       nodes[name] = try Self.node("\(directory)/\(name)")
@@ -58,7 +58,7 @@ struct Tree: Equatable {
     case S_IFREG:
       node.size = Int(status.st_size)
       // sha256sum marks a line with a backslash if the name has one.
-      node.digest = String(try Instance.run(["sha256sum", path]).output.drop { $0 == "\\" }.prefix(64))
+      node.digest = String(try Program.run(["sha256sum", path]).output.drop { $0 == "\\" }.prefix(64))
     case S_IFCHR, S_IFBLK:
       let device = UInt64(status.st_rdev)
       node.rdev = [Int((device >> 8) & 0xFFF), Int((device & 0xFF) | ((device >> 12) & 0xFFF00))]
@@ -69,7 +69,7 @@ struct Tree: Equatable {
 
   /// The extended attributes of every node, by getfattr.
   private static func attributes(in directory: String) throws -> [String: [String: String]] {
-    let dump = try Instance.run(
+    let dump = try Program.run(
       ["getfattr", "-R", "-h", "-d", "-m", "-", "-e", "hex", "."], directory: directory)
     try #require(dump.status == 0, "\(dump.errors)")
     var attributes: [String: [String: String]] = [:]

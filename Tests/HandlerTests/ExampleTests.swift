@@ -18,7 +18,8 @@ import Testing
 
   private static func built(_ name: String) throws -> String {
     let folder = try #require(
-      ProcessInfo.processInfo.environment["ASHLAR_EXAMPLES"], "the examples are built by scripts/test-examples")
+      ProcessInfo.processInfo.environment["ASHLAR_EXAMPLES"],
+      "the examples are built by scripts/test-examples")
     return "\(folder)/\(name)"
   }
 

@@ -25,7 +25,7 @@ import Testing
     for bad in ["", "qcow", "/x", "q c/x", "é/x", String(repeating: "a", count: 64) + "/x"] {
       #expect(throws: BlockError.self, "\(bad)") { try HandlerConfiguration(bad) }
     }
-    let long = "a/" + String(repeating: "x", count: Limits.handlerConfigurationBytes)
+    let long = "a/" + String(repeating: "x", count: Limits.backstoreConfigBytes)
     #expect(throws: BlockError.self) { try HandlerConfiguration(long) }
   }
 
@@ -87,7 +87,9 @@ import Testing
   }
 
   /// Random requests, many at a time, against a model; the handler ends them at once or later.
-  @Test(arguments: [["CALLS=1"], ["CALLS=1", "ASYNC"], ["CALLS=0", "ASYNC"], ["CALLS=3"], ["CALLS=1", "BARE"]])
+  @Test(arguments: [
+    ["CALLS=1"], ["CALLS=1", "ASYNC"], ["CALLS=0", "ASYNC"], ["CALLS=3"], ["CALLS=1", "BARE"],
+  ])
   func contentIsWhatWasWritten(_ definitions: [String]) async throws {
     let path = scratch("ashlar_handler_probe.so")
     try Plugins.compile("probe.c", definitions, to: path)
@@ -97,7 +99,8 @@ import Testing
       // Each task has a part of its own, so that the order among them does not matter.
       for part in 0..<8 {
         group.addTask {
-          try await Self.exercise(opened.volume, part: part, seed: seed, discards: !definitions.contains("BARE"))
+          try await Self.exercise(
+            opened.volume, part: part, seed: seed, discards: !definitions.contains("BARE"))
         }
       }
       try await group.waitForAll()

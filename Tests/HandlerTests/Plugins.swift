@@ -20,7 +20,8 @@ enum Plugins {
     let (status, output) = try run(
       "/usr/bin/cc",
       definitions.map { "-D\($0)" } + [
-        "-O1", "-fPIC", "-shared", "-I\(root)/Sources/CAshlarHandler/include", "-I\(root)/Sources/CTCMURunner",
+        "-O1", "-fPIC", "-shared", "-I\(root)/Sources/CAshlarHandler/include",
+        "-I\(root)/Sources/CTCMURunner",
         Fixtures.path("handlers/\(source)"), "-o", path, "-lpthread",
       ])
     try #require(status == 0, "\(output)")
@@ -39,7 +40,8 @@ enum Plugins {
   static func run(_ program: String, _ arguments: [String]) throws -> (status: Int32, output: String) {
     // The shell's only part is to bring errors and output together.
     let answer = try ChildProcess.ask(
-      "/bin/sh", ["-c", "exec \"$0\" \"$@\" 2>&1", program] + arguments, limit: 1 << 20, deadline: .seconds(120))
+      "/bin/sh", ["-c", "exec \"$0\" \"$@\" 2>&1", program] + arguments, limit: 1 << 20,
+      deadline: .seconds(120))
     guard case .exited(let status) = answer.end else { return (-1, "\(answer.end)") }
     return (status, String(decoding: answer.output, as: UTF8.self))
   }

@@ -28,7 +28,7 @@ final class ServedHandler {
           id: id, exportName: "ashlar-\(name)-test",
           spec: AttachmentSpec(
             scheme: nil, path: configuration, configuration: nil, transport: .fuse, isReadOnly: false),
-          queueCount: 1)))
+          queueCount: 1, start: .fresh, byteCount: 0)))
     var attached: ServerStatus?
     while attached == nil {
       switch try Self.receive(socket) {

@@ -36,7 +36,8 @@ import Testing
     let image = scratch("disk.qcow2")
     try scratch.write("disk.raw", model)
     let made = try Plugins.run(
-      "/usr/bin/qemu-img", ["convert", "-f", "raw", "-O", "qcow2", "-o", "compat=0.10", scratch("disk.raw"), image])
+      "/usr/bin/qemu-img",
+      ["convert", "-f", "raw", "-O", "qcow2", "-o", "compat=0.10", scratch("disk.raw"), image])
     try #require(made.status == 0, "\(made.output)")
 
     let opened = try await open(Plugins.debian("qcow"), image, byteCount: UInt64(size))
@@ -56,7 +57,8 @@ import Testing
       model.replaceSubrange(start..<start + count, with: bytes)
     }
     // It has no function for it; the engine writes the zeros.
-    try await opened.volume.change(BlockRequest(.writeZeroes, at: 1 << 20, byteCount: 3 << 20), using: workspace)
+    try await opened.volume.change(
+      BlockRequest(.writeZeroes, at: 1 << 20, byteCount: 3 << 20), using: workspace)
     model.replaceSubrange(1 << 20..<4 << 20, with: repeatElement(0, count: 3 << 20))
     try await opened.volume.change(.flush, using: workspace)
     await opened.close()
@@ -156,7 +158,8 @@ import Testing
     }
     // Its limit of 16 blocks is kept.
     try await opened.volume.change(BlockRequest(.discard, at: 4096, byteCount: 65536), using: workspace)
-    #expect(try await opened.volume.read(at: 69120, byteCount: 512, using: workspace).allSatisfy { $0 == 0xDD })
+    #expect(
+      try await opened.volume.read(at: 69120, byteCount: 512, using: workspace).allSatisfy { $0 == 0xDD })
     try await opened.volume.change(BlockRequest(.writeZeroes, at: 4096, byteCount: 65536), using: workspace)
     #expect(try await opened.volume.read(at: 4096, byteCount: 65536, using: workspace).allSatisfy { $0 == 0 })
     try await opened.volume.change(.flush, using: workspace)

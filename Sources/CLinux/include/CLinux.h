@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -117,6 +118,7 @@ static const uint32_t clinux_EPOLL_LEVEL = EPOLLIN;
 static const uint32_t clinux_EPOLL_GONE = EPOLLERR | EPOLLHUP;
 static const int clinux_EVENTFD_FLAGS = EFD_CLOEXEC | EFD_NONBLOCK;
 static const int clinux_SOCK_CLOEXEC = SOCK_CLOEXEC;
+static const int clinux_IN_FLAGS = IN_CLOEXEC | IN_NONBLOCK;
 static const int clinux_SPAWN_FLAGS = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | 0x80 /* POSIX_SPAWN_SETSID */;
 static const unsigned long clinux_MS_RDONLY = MS_RDONLY;
 static const int clinux_PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;

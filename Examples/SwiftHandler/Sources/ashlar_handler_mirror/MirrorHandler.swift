@@ -18,7 +18,9 @@ struct MirrorHandler: Handler {
   let subtype = "mirror"
   let summary = "The paths of two existing files of the same size, with a comma between them."
 
-  /// Says early what is wrong with a configuration. Nothing is made or changed here.
+  /// Says early what is wrong with a configuration.
+  ///
+  /// Nothing is made or changed here.
   func check(_ configuration: String) async throws(BlockError) {
     let paths = try paths(in: configuration)
     for path in paths where try LinuxFileSystem().kind(of: path) == nil {

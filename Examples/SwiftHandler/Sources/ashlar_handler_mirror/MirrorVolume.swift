@@ -33,7 +33,8 @@ final class MirrorVolume: Volume {
     geometry = VolumeGeometry(byteCount: byteCount, isReadOnly: isReadOnly, canDiscard: !isReadOnly)
   }
 
-  /// The first phase: what is in the page cache is read at once, on the thread that took the request from the kernel.
+  /// The first phase: what is in the page cache is read at once, on the thread that took the request.
+  ///
   /// All else has to wait.
   func serveNow(
     _ request: BlockRequest, data: inout MutableRawSpan, using workspace: Workspace

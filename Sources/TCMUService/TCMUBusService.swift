@@ -1,0 +1,85 @@
+import BlockCore
+import LinuxIO
+import Logging
+import Synchronization
+
+/// The service `org.kernel.TCMUService1` on the system's message bus, as tcmu-runner offers it and targetcli
+/// asks for it.
+///
+/// For each handler there is an object with the method `CheckConfig` and the property `ConfigDesc`; an object
+/// manager lists them. Other processes may register handlers of their own (RegisterHandler of the object
+/// HandlerManager1). One thread speaks to the bus. When the bus goes, the service comes back with it.
+public final class TCMUBusService: Sendable {
+  /// Says whether a device can be made of a configuration string, which is `subtype/rest` and has at most
+  /// ``Limits/backstoreConfigBytes``.
+  ///
+  /// Called on Swift's own pool, for several strings at the same time. Its caller on the bus is told
+  /// that the check takes too long after 20 s.
+  public typealias ConfigChecker = @Sendable (String) async -> ConfigCheck
+
+  private let mailbox: Mailbox
+  private let thread: WorkerThread
+  private let isStopped = Atomic<Bool>(false)
+
+  private init(_ mailbox: Mailbox, _ thread: WorkerThread) {
+    self.mailbox = mailbox
+    self.thread = thread
+  }
+
+  /// Connects to the bus, shows the handlers and takes the service's name.
+  ///
+  /// ``stop()`` has to be called before the service is let go.
+  ///
+  /// - Parameters:
+  ///   - address: Of another bus than the system's, as `DBUS_SYSTEM_BUS_ADDRESS` has it.
+  ///   - handlers: What there is from the beginning; subtypes that differ.
+  ///   - checkConfig: Answers for these handlers, and for those that are added.
+  ///   - log: For handlers that come and go, and for a bus that does.
+  /// - Throws: `busy` if somebody, likely tcmu-runner, has the name; `unavailable` if there is no bus;
+  ///   `permissionDenied` if the bus's policy forbids the name.
+  public static func start(
+    address: String? = nil, handlers: [HandlerDescription], checkConfig: @escaping ConfigChecker, log: Logger
+  ) async throws(BlockError) -> TCMUBusService {
+    let mailbox = try Mailbox()
+    let (outcomes, outcome) = AsyncStream.makeStream(of: BlockError?.self)
+    let thread = try WorkerThread(name: "tcmu-dbus") {
+      let service = ServiceThread(
+        address: address, handlers: handlers, checkConfig: checkConfig, mailbox: mailbox, log: log)
+      service.run { error in
+        outcome.yield(error)
+        outcome.finish()
+      }
+    }
+    for await error in outcomes {
+      guard let error else { break }
+      thread.join()
+      throw error
+    }
+    return TCMUBusService(mailbox, thread)
+  }
+
+  /// Shows another handler.
+  ///
+  /// - Throws: `conflict` if there is one of that subtype.
+  public func add(_ handler: HandlerDescription) async throws(BlockError) {
+    try await mailbox.ask(.add(handler))
+  }
+
+  /// Shows a handler no more.
+  ///
+  /// - Throws: `notFound` if there is none of that subtype, or it is another process's.
+  public func remove(_ subtype: HandlerSubtype) async throws(BlockError) {
+    try await mailbox.ask(.remove(subtype))
+  }
+
+  /// Gives the name back and ends; to be called once.
+  ///
+  /// Calls that wait for an answer get none.
+  public func stop() async {
+    guard !isStopped.exchange(true, ordering: .relaxed) else { return }
+    await withCheckedContinuation { continuation in
+      mailbox.post(.stop) { _ in continuation.resume() }
+    }
+    thread.join()
+  }
+}

@@ -1,2 +1,0 @@
-/// The D-Bus service org.kernel.TCMUService1.
-public enum TCMUService {}
