@@ -57,7 +57,6 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
       if let commandTimeout {
         try LinuxFileSystem.write("\(commandTimeout)", toAttribute: "/sys/block/\(disk.name)/device/timeout")
       }
-      try BlockDevice.makeNode(ofName: disk.name)
       return disk
     }
   }
@@ -129,12 +128,25 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
     }
   }
 
+  /// Whether a disk is there for those who open it: sysfs shows it a moment before.
+  ///
+  /// - Throws: By errno.
+  private static func canBeOpened(_ disk: Disk) throws(BlockError) -> Bool {
+    try BlockDevice.makeNode(ofName: disk.name)
+    do throws(BlockError) {
+      _ = try Descriptor.open(disk.path, O_RDONLY | O_NONBLOCK)
+      return true
+    } catch  where error.errno == .noSuchAddressOrDevice {
+      return false
+    }
+  }
+
   private func waitForDisk(
     _ backstore: Backstore, _ deadline: BoundedStep.Deadline
   ) throws(BlockError) -> Disk {
     var pause = Duration.milliseconds(1)
     while true {
-      if let disk { return disk }
+      if let disk, try Self.canBeOpened(disk) { return disk }
       guard deadline.sleep(pause) else {
         throw BlockError(
           .timedOut, step: "wait for the disk of", object: "backstore \(backstore)",

@@ -95,8 +95,8 @@ fio_verifies() {
         --verify_state_save=0 "${@:2}" > "$scratch/fio" 2>&1 || { cat "$scratch/fio"; die "fio failed"; }
 }
 
-# fio_goes_on FILE [OPTION...]: again and again until the file $scratch/enough is there; counts its runs in
-# $scratch/runs. To be run beside the test.
+# fio_goes_on FILE [OPTION...]: again and again until the file $scratch/enough is there, which is at the end of the
+# group at the latest; counts its runs in $scratch/runs. To be run beside the test.
 fio_goes_on() {
     local runs=0
     while [ ! -e "$scratch/enough" ]; do
@@ -105,6 +105,8 @@ fio_goes_on() {
         echo "$runs" > "$scratch/runs"
     done
 }
+
+trap ': > "$scratch/enough"' EXIT
 
 # --- the end of a group -------------------------------------------------------------------
 
