@@ -35,8 +35,11 @@ struct BackstoreObjects: KernelObjects {
 
   private var backstore: Backstore { Backstore(hba: spec.hba, name: spec.name) }
 
+  /// What the serial numbers of the backstores that an engine makes begin with.
+  static let serialPrefix = "ashlar-"
+
   /// Unique to one attachment: the random part of its name, which no other has.
-  private var serial: String { "ashlar-\(exportName.split(separator: "-").last ?? "")" }
+  private var serial: String { "\(Self.serialPrefix)\(exportName.split(separator: "-").last ?? "")" }
 
   var hasServer: Bool { spec.role != .foreign }
 
@@ -111,7 +114,7 @@ struct BackstoreObjects: KernelObjects {
     guard isOurs else { return }
     let target = try target()
     // One that exports something else stands for another ID.
-    if target.backstore == backstore || target.backstore == nil {
+    if target.backstore == backstore || !target.isExporting {
       try await target.remove(deadline: Self.removalDeadline)
     }
     try await backstore.remove(deadline: Self.removalDeadline)

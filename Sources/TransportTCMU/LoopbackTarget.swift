@@ -87,6 +87,9 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
     lun.links.lazy.compactMap { FabricLink.backstore(inTarget: $0.target) }.first
   }
 
+  /// Whether it exports anything, be it of another kind than TCM-USER, as LUN 0.
+  public var isExporting: Bool { !lun.links.isEmpty }
+
   /// The disk that it has made; `nil` if there is none.
   public var disk: Disk? {
     guard let address = portGroup.read("address") else { return nil }
@@ -114,11 +117,11 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
   }
 
   private func link(_ backstore: Backstore) throws(BlockError) {
-    if let present = self.backstore {
-      guard present == backstore else {
+    if let present = lun.links.first {
+      guard FabricLink.backstore(inTarget: present.target) == backstore else {
         throw BlockError(
           .conflict, step: "export", object: "backstore \(backstore)",
-          cause: "loopback target \(name) exports \(present)", remedy: "Use another ID.")
+          cause: "loopback target \(name) exports something else: \(present.name)", remedy: "Use another ID.")
       }
       return
     }
