@@ -13,6 +13,8 @@ deps: ## the system packages that building and testing need
 build: deps ## the command and the daemon, in .build/release
 	swift build -c release --product ashlar
 	swift build -c release --product ashlard
+	swift build -c release --product ashlar-handler
+	swift build -c release --product ashlar-tcmu-runner
 
 run: build ## attach an image (CONFIG=config.v1.json, or the one that comes with the project), mount it, show it
 	@scripts/run $(if $(CONFIG),"$(CONFIG)")
@@ -38,16 +40,17 @@ install: deps ## the programs, without need of a Swift runtime, and their servic
 
 uninstall:
 	rm -f "$(DESTDIR)$(PREFIX)/bin/ashlar" "$(DESTDIR)$(PREFIX)/bin/ashlard" \
+	  "$(DESTDIR)$(PREFIX)/bin/ashlar-handler" "$(DESTDIR)$(PREFIX)/lib/ashlar/libashlar-tcmu-runner.so" \
 	  "$(DESTDIR)$(PREFIX)/lib/systemd/system/ashlard.service" \
 	  "$(DESTDIR)$(PREFIX)/share/dbus-1/system-services/org.kernel.TCMUService1.service" \
 	  "$(DESTDIR)$(PREFIX)/etc/dbus-1/system.d/org.kernel.TCMUService1.conf" \
 	  $(if $(filter /usr /usr/local,$(PREFIX)),"$(DESTDIR)/etc/dbus-1/system.d/org.kernel.TCMUService1.conf")
 
 lint: ## the style, as the tests check it
-	swift format lint --strict --recursive Package.swift Sources Tests Fuzz
+	swift format lint --strict --recursive Package.swift Sources Tests Fuzz Examples
 
 format: ## puts the style right
-	swift format format --in-place --recursive Package.swift Sources Tests Fuzz
+	swift format format --in-place --recursive Package.swift Sources Tests Fuzz Examples
 
 clean:
 	rm -rf .build

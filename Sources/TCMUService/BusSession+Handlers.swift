@@ -17,7 +17,8 @@ extension BusSession {
     do throws(BlockError) {
       guard let config = try call.readString(atMost: Limits.backstoreConfigBytes) else {
         call.answer(
-          .invalid("the configuration has more than \(Limits.backstoreConfigBytes) bytes, the kernel's limit"),
+          .invalid(
+            "the configuration has more than \(Limits.backstoreConfigBytes) bytes, the kernel's limit"),
           log)
         return 1
       }
