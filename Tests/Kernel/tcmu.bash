@@ -7,10 +7,12 @@ drivers_load() { modprobe -a ext4 xfs erofs sg; }
 
 # --- the engine's processes --------------------------------------------------------
 
-# start_manager OPTION...: starts a manager that stays, with the log that one started by a command has.
+# start_manager OPTION...: starts a manager that stays, with the log that one started by a command has. The program is
+# $daemon.
+daemon=ashlard
 start_manager() {
     mkdir -p "$ASHLAR_ROOT"
-    setsid ashlard manage "$@" >> "$ASHLAR_ROOT/ashlard.log" 2>&1 < /dev/null &
+    setsid "$daemon" manage "$@" >> "$ASHLAR_ROOT/ashlard.log" 2>&1 < /dev/null &
     wait_until manager_answers
 }
 
