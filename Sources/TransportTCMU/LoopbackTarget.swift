@@ -42,7 +42,7 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
   ///   - deadline: How long to wait for the disk.
   /// - Returns: The disk; its node is there.
   /// - Throws: `conflict` if the target exports something else, `timedOut` if no disk appears, others by errno.
-  ///   What was made is left: ``remove(deadline:)`` takes it apart.
+  ///   What was made is left: ``remove(_:deadline:)`` takes it apart.
   public func export(
     _ backstore: Backstore, commandTimeout: Int? = nil, deadline: Duration = .seconds(30)
   ) async throws(BlockError) -> Disk {
@@ -61,13 +61,18 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
     }
   }
 
-  /// Takes it apart, from any state that it may be in; one that is not there is taken apart already.
+  /// Takes it apart, from any state that it may be in; one that is not there is taken apart already, and one that
+  /// exports anything else is left alone.
   ///
   /// The disk goes, whoever uses it. If it has a write cache, the kernel has it flushed before.
   ///
+  /// - Parameters:
+  ///   - backstore: What it exports.
+  ///   - deadline: How long to wait for the kernel.
   /// - Throws: `timedOut`, others by errno.
-  public func remove(deadline: Duration = .seconds(30)) async throws(BlockError) {
+  public func remove(_ backstore: Backstore, deadline: Duration = .seconds(30)) async throws(BlockError) {
     try await bounded("remove", deadline) { _ throws(BlockError) in
+      guard exports(backstore) || lun.links.isEmpty else { return }
       for name in ConfigDirectory(portGroup("lun")).directories {
         let lun = ConfigDirectory(portGroup("lun/\(name)"))
         for link in lun.links {
@@ -82,9 +87,11 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
     }
   }
 
-  /// The backstore that it exports now, as LUN 0; `nil` if none, or there is no such target.
-  public var backstore: Backstore? {
-    lun.links.lazy.compactMap { FabricLink.backstore(inTarget: $0.target) }.first
+  /// Whether it exports a backstore now, as LUN 0.
+  ///
+  /// It does not wait, also while the kernel takes the disk away.
+  public func exports(_ backstore: Backstore) -> Bool {
+    lun.link(backstore.name).flatMap(FabricLink.backstore(inTarget:)) == backstore
   }
 
   /// The disk that it has made; `nil` if there is none.
@@ -114,11 +121,11 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
   }
 
   private func link(_ backstore: Backstore) throws(BlockError) {
-    if let present = self.backstore {
-      guard present == backstore else {
+    if let present = lun.links.first {
+      guard FabricLink.backstore(inTarget: present.target) == backstore else {
         throw BlockError(
           .conflict, step: "export", object: "backstore \(backstore)",
-          cause: "loopback target \(name) exports \(present)", remedy: "Use another ID.")
+          cause: "loopback target \(name) exports something else: \(present.name)", remedy: "Use another ID.")
       }
       return
     }
