@@ -1,0 +1,59 @@
+import BlockCore
+import Foundation
+import LinuxIO
+import TestKit
+import Testing
+
+@Suite struct WatchTests {
+  @Test func aSignalStaysUntilItIsLowered() throws {
+    let signal = try WakeSignal()
+    #expect(!signal.lower())
+    signal.raise()
+    signal.raise()
+    // It returns at once, or the test would not end.
+    try Readiness.wait(for: [(signal.raw, Int16(POLLIN))], atMost: nil)
+    #expect(signal.lower())
+    #expect(!signal.lower())
+  }
+
+  @Test func aWaitHasAnEnd() throws {
+    let signal = try WakeSignal()
+    try Readiness.wait(for: [(signal.raw, Int16(POLLIN))], atMost: .milliseconds(1))
+    try Readiness.wait(for: [(signal.raw, Int16(POLLIN))], atMost: .milliseconds(-5))
+    #expect(!signal.lower())
+  }
+
+  @Test func changesOfADirectoryAreSeen() throws {
+    let scratch = try Scratch()
+    try FileManager.default.createDirectory(atPath: scratch("d"), withIntermediateDirectories: true)
+    let watch = try DirectoryWatch(scratch("d"))
+    #expect(try watch.changes() == .init())
+    try scratch.write("d/one", text: "1")
+    rename(scratch("d/one"), scratch("d/two"))
+    let long = String(repeating: "x", count: 255)
+    try scratch.write("d/\(long)", text: "2")
+    unlink(scratch("d/two"))
+    let changes = try watch.changes()
+    #expect(changes.names.isSuperset(of: ["one", "two", long]) && !changes.isIncomplete && !changes.hasEnded)
+    #expect(try watch.changes() == .init())
+    try FileManager.default.removeItem(atPath: scratch("d"))
+    #expect(try watch.changes().hasEnded)
+  }
+
+  /// More than a buffer's worth of events is read to its end.
+  @Test func manyChangesAreSeen() throws {
+    let scratch = try Scratch()
+    let watch = try DirectoryWatch(scratch.path)
+    let names = Set((0..<1000).map { "a-name-of-some-length-\($0)" })
+    for name in names { try scratch.write(name, text: "") }
+    #expect(try watch.changes().names.isSuperset(of: names))
+  }
+
+  @Test func whatCannotBeWatchedIsAnError() throws {
+    let scratch = try Scratch()
+    let absent = #expect(throws: BlockError.self) { _ = try DirectoryWatch(scratch("none")) }
+    #expect(absent?.kind == .notFound)
+    let file = try scratch.write("file", text: "")
+    #expect(throws: BlockError.self) { _ = try DirectoryWatch(file) }
+  }
+}
