@@ -12,6 +12,9 @@ public struct DirectoryWatch: ~Copyable, Sendable {
     public var isIncomplete = false
     /// Whether the directory itself is gone or unmounted: nothing more will come.
     public var hasEnded = false
+
+    /// Nothing.
+    public init() {}
   }
 
   /// Bytes of events that are read at once.

@@ -9,6 +9,8 @@ struct BusConnection: ~Copyable {
   /// How long the bus may take for a call that we wait for, in microseconds.
   private static let callMicroseconds: UInt64 = 5_000_000
 
+  private static let messagesAtOnce = 64
+
   let raw: OpaquePointer
 
   deinit { sd_bus_close_unref(raw) }
@@ -93,11 +95,12 @@ struct BusConnection: ~Copyable {
     guard code >= 0 else { throw Self.error(code, step: "give back the bus name", object: name) }
   }
 
-  /// Handles what has come, without waiting for more.
+  /// Handles what has come, without waiting for more, and not all of it at once: callers who never pause must not
+  /// keep this thread from its orders.
   ///
   /// - Throws: `disconnected` when the bus has gone.
   func process() throws(BlockError) {
-    while true {
+    for _ in 0..<Self.messagesAtOnce {
       let code = sd_bus_process(raw, nil)
       guard code >= 0 else {
         throw BlockError(

@@ -1,6 +1,7 @@
 import BlockCore
 import CSystemd
 import Logging
+import Synchronization
 
 /// The calls of clients that wait for an answer that this thread does not have yet.
 struct PendingCalls {
@@ -41,7 +42,9 @@ struct PendingCalls {
   }
 
   private var checks: [UInt64: Check] = [:]
-  private var lastCheck: UInt64 = 0
+  /// The number of the last check; of the process, so that the outcome of one that a lost connection asked for is not
+  /// taken for another's.
+  private static let lastCheck = Atomic<UInt64>(0)
   private var questions: [UInt64: Question] = [:]
 
   /// Whether there are as many as there may be.
@@ -51,9 +54,9 @@ struct PendingCalls {
 
   /// Notes a call that a check will answer; returns its number.
   mutating func add(_ call: consuming BusMessage) -> UInt64 {
-    lastCheck += 1
-    checks[lastCheck] = Check(call)
-    return lastCheck
+    let number = Self.lastCheck.wrappingAdd(1, ordering: .relaxed).newValue
+    checks[number] = Check(call)
+    return number
   }
 
   /// The call of a number, whose check has ended; `nil` if it has been answered.

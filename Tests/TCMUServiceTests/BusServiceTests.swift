@@ -200,6 +200,35 @@ import Testing
     await service.stop()
   }
 
+  /// The outcome of a check that a connection asked for which is lost meanwhile is nobody's.
+  @Test func aLateOutcomeIsNotAnothersAnswer() async throws {
+    let bus = try PrivateBus()
+    let old = Gate()
+    let new = Gate()
+    let service = try await Self.start(bus) { config in
+      await (config == "old" ? old : new).wait()
+      return .invalid(config)
+    }
+    @Sendable func check(_ config: String) async throws -> Program.Outcome {
+      try await bus.call("\(Self.root)/file", Self.service, "CheckConfig", "s", config)
+    }
+    let first = Task { try await check("old") }
+    try await PrivateBus.wait("the first check runs") { old.isWaitedFor }
+    bus.stop()
+    #expect(try await first.value.status != 0)
+    try bus.start()
+    try await PrivateBus.wait("the name is owned again") {
+      try await bus.busctl(["status", Self.service]).status == 0
+    }
+    let second = Task { try await check("new") }
+    try await PrivateBus.wait("the second check runs") { new.isWaitedFor }
+    old.open()
+    try await Task.sleep(for: .milliseconds(100))
+    new.open()
+    #expect(try await second.value.line == #"bs false "new""#)
+    await service.stop()
+  }
+
   @Test func subtypesAreChecked() throws {
     for name in ["file", "a_1", "1a", String(repeating: "x", count: 64)] {
       #expect(try HandlerSubtype(name).description == name)
@@ -227,6 +256,9 @@ private final class Gate: Sendable {
       if isOpen { continuation.resume() }
     }
   }
+
+  /// Whether somebody waits.
+  var isWaitedFor: Bool { state.withLock { !$0.waiters.isEmpty } }
 
   func open() {
     let waiters = state.withLock { state in

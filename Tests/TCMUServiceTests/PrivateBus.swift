@@ -4,7 +4,10 @@ import TestKit
 import Testing
 
 /// A message bus of a test's own: Debian's dbus-daemon.
-final class PrivateBus {
+///
+/// Proof for `@unchecked Sendable`: its one variable is the daemon's process, which a test starts and stops on one task,
+/// while others only use the constants.
+final class PrivateBus: @unchecked Sendable {
   let scratch: Scratch
   /// Its address, which stays when it is started again.
   let address: String
