@@ -3,7 +3,7 @@
 PREFIX ?= /usr/local
 SECONDS ?= 600
 
-.PHONY: all run test bench conformance fuzz install uninstall deps build lint format clean
+.PHONY: all run test test-long bench conformance fuzz install uninstall deps build lint format clean
 
 all: build
 
@@ -13,12 +13,17 @@ deps: ## the system packages that building and testing need
 build: deps ## the command and the daemon, in .build/release
 	swift build -c release --product ashlar
 	swift build -c release --product ashlard
+	swift build -c release --product ashlar-handler
+	swift build -c release --product ashlar-tcmu-runner
 
 run: build ## attach an image (CONFIG=config.v1.json, or the one that comes with the project), mount it, show it
 	@scripts/run $(if $(CONFIG),"$(CONFIG)")
 
 test: deps ## every test; see docs/testing.md for its parts
 	@scripts/test
+
+test-long: build ## the kernel tests that take hours: many devices, many deaths
+	@ASHLAR_LONG=1 scripts/test-kernel
 
 bench: build ## speed, side by side with the peers; see docs/benchmarks.md
 	swift build -c release --product ashlar-bench
@@ -35,16 +40,17 @@ install: deps ## the programs, without need of a Swift runtime, and their servic
 
 uninstall:
 	rm -f "$(DESTDIR)$(PREFIX)/bin/ashlar" "$(DESTDIR)$(PREFIX)/bin/ashlard" \
+	  "$(DESTDIR)$(PREFIX)/bin/ashlar-handler" "$(DESTDIR)$(PREFIX)/lib/ashlar/libashlar-tcmu-runner.so" \
 	  "$(DESTDIR)$(PREFIX)/lib/systemd/system/ashlard.service" \
 	  "$(DESTDIR)$(PREFIX)/share/dbus-1/system-services/org.kernel.TCMUService1.service" \
 	  "$(DESTDIR)$(PREFIX)/etc/dbus-1/system.d/org.kernel.TCMUService1.conf" \
 	  $(if $(filter /usr /usr/local,$(PREFIX)),"$(DESTDIR)/etc/dbus-1/system.d/org.kernel.TCMUService1.conf")
 
 lint: ## the style, as the tests check it
-	swift format lint --strict --recursive Package.swift Sources Tests Fuzz
+	swift format lint --strict --recursive Package.swift Sources Tests Fuzz Examples
 
 format: ## puts the style right
-	swift format format --in-place --recursive Package.swift Sources Tests Fuzz
+	swift format format --in-place --recursive Package.swift Sources Tests Fuzz Examples
 
 clean:
 	rm -rf .build

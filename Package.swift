@@ -108,7 +108,7 @@ let package = Package(
     .executableTarget(
       name: "ashlard",
       dependencies: [
-        "BlockCore", "LinuxIO", "Images", "Handlers", "Attachments", "Engine", "ControlAPI", "DataServer",
+        "BlockCore", "LinuxIO", "Images", "Handlers", "Attachments", "Engine", "ControlAPI", "DataServer", "TCMUService",
         logging, argumentParser,
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -173,11 +173,11 @@ if Context.environment["ASHLAR_FUZZ"] != nil {
     .target(
       name: "FuzzKit", dependencies: ["BlockCore", "BlockSim", "CISAL"], path: "Fuzz/FuzzKit",
       swiftSettings: strict))
-  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config", "SCSI"] {
+  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config", "SCSI", "Handler"] {
     package.targets.append(
       .executableTarget(
         name: "Fuzz\(parser)",
-        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images", "SCSI"],
+        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images", "SCSI", "Handlers"],
         path: "Fuzz/Fuzz\(parser)",
         swiftSettings: strict))
   }

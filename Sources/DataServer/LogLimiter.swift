@@ -9,15 +9,18 @@ final class LogLimiter: Sendable {
     var suppressed = 0
   }
 
-  private let log: Logger
+  private let logger: Logger
   private let clock = LinuxClock()
   private let state = Mutex(State())
 
   init(_ log: Logger) {
-    self.log = log
+    logger = log
   }
 
-  func warning(_ message: String) {
+  func warning(_ message: String) { log(.warning, message) }
+
+  /// Writes a line, unless the last one of this limiter is less than a second old.
+  func log(_ level: Logger.Level, _ message: String) {
     let now = clock.now
     let suppressed = state.withLock { state -> Int? in
       if let last = state.lastLine, now - last < .seconds(1) {
@@ -29,6 +32,6 @@ final class LogLimiter: Sendable {
       return state.suppressed
     }
     guard let suppressed else { return }
-    log.warning("\(message)\(suppressed > 0 ? " (and \(suppressed) more like it)" : "")")
+    logger.log(level: level, "\(message)\(suppressed > 0 ? " (and \(suppressed) more like it)" : "")")
   }
 }

@@ -14,7 +14,14 @@ extension ServedImage {
     _ handler: any Handler, _ opening: HandlerOpening, _ log: Logger
   ) async throws(BlockError) -> ServedImage {
     var opening = opening
-    opening.log = { log.log(level: $0.level.logLevel, "\($0.text)") }
+    // A failing disk has much to say; what it says while it is opened or closed is little.
+    let limiter = LogLimiter(log)
+    opening.log = { message in
+      switch message.level {
+      case .error, .warning: limiter.log(message.level.logLevel, message.text)
+      case .info, .debug: log.log(level: message.level.logLevel, "\(message.text)")
+      }
+    }
     let opened = try await handler.open(opening)
     var image = ServedImage(opened.volume, format: handler.subtype)
     image.interceptor = opened.interceptor

@@ -35,8 +35,11 @@ struct BackstoreObjects: KernelObjects {
 
   private var backstore: Backstore { Backstore(hba: spec.hba, name: spec.name) }
 
+  /// What the serial numbers of the backstores that an engine makes begin with.
+  static let serialPrefix = "ashlar-"
+
   /// Unique to one attachment: the random part of its name, which no other has.
-  private var serial: String { "ashlar-\(exportName.split(separator: "-").last ?? "")" }
+  private var serial: String { "\(Self.serialPrefix)\(exportName.split(separator: "-").last ?? "")" }
 
   var hasServer: Bool { spec.role != .foreign }
 
@@ -48,7 +51,7 @@ struct BackstoreObjects: KernelObjects {
 
   var awaitsAnswers: Bool {
     guard spec.role == .own, let target = try? target() else { return false }
-    return target.backstore == backstore && isOurs
+    return target.exports(backstore) && isOurs
   }
 
   /// Whether the backstore of this name is the one that this attachment has made, or has begun to make.
@@ -104,16 +107,13 @@ struct BackstoreObjects: KernelObjects {
 
   func owns(_ device: String) -> Bool {
     guard let target = try? target() else { return false }
-    return isOurs && target.backstore == backstore && target.disk?.path == device
+    return isOurs && target.exports(backstore) && target.disk?.path == device
   }
 
   func remove() async throws(BlockError) {
     guard isOurs else { return }
-    let target = try target()
     // One that exports something else stands for another ID.
-    if target.backstore == backstore || target.backstore == nil {
-      try await target.remove(deadline: Self.removalDeadline)
-    }
+    try await target().remove(backstore, deadline: Self.removalDeadline)
     try await backstore.remove(deadline: Self.removalDeadline)
   }
 

@@ -67,6 +67,7 @@ public actor BackstoreService {
   /// Serves what exists already and nobody serves: what another daemon has left, or was made while none ran.
   private func takeOver() async {
     for entry in UIODevice.all() where isOurs(entry.configuration) {
+      guard !isServedByItsMaker(entry.backstore) else { continue }
       guard await manager.attachment(of: entry.backstore) == nil else { continue }
       do throws(BlockError) {
         try await serve(entry.backstore, entry.configuration, .takeOver)
@@ -81,6 +82,12 @@ public actor BackstoreService {
 
   private func isOurs(_ configuration: String) -> Bool {
     subtypes.contains(String(configuration.prefix { $0 != "/" }))
+  }
+
+  /// Whether an engine has made it for itself, this one or another instance: with our serial number, and without
+  /// waiting for anybody's answer.
+  private func isServedByItsMaker(_ backstore: Backstore) -> Bool {
+    backstore.serial.hasPrefix(BackstoreObjects.serialPrefix) && !backstore.waitsForAnswers
   }
 
   /// Answers events for as long as they come; those of different devices side by side.
@@ -120,8 +127,8 @@ public actor BackstoreService {
     let isAwaited = backstore.waitsForAnswers
     switch event.kind {
     case .added:
-      // What we make ourselves is served without being told.
-      guard isAwaited || known == nil else { return false }
+      // What we make ourselves is served without being told; so is what another instance makes.
+      guard isAwaited || (known == nil && !isServedByItsMaker(backstore)) else { return false }
       if let known { try await manager.forgetServed(known) }
       try await serve(backstore, entry.configuration, .fresh)
     case .reconfiguredSize(let byteCount): try await change(known, .size(byteCount))

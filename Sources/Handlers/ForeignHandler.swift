@@ -1,6 +1,7 @@
 import BlockCore
 import CAshlarHandler
 import Glibc
+import Synchronization
 import SystemPackage
 
 /// The functions of a handler in a shared object: a copy of its `struct ashlar_handler`.
@@ -94,6 +95,7 @@ public final class ForeignHandler: Handler {
       size.set(byteCount)
       opening.onResize(byteCount)
     }
+    ForeignHost.shared.current.withLock { $0 = device }
     var geometry = ashlar_geometry()
     geometry.size = UInt32(MemoryLayout<ashlar_geometry>.size)
     geometry.byte_count = opening.byteCount ?? 0

@@ -1,5 +1,6 @@
 import BlockCore
 import CAshlarHandler
+import Synchronization
 
 /// What the engine offers to handlers in shared objects: `struct ashlar_host`.
 ///
@@ -10,6 +11,8 @@ final class ForeignHost: @unchecked Sendable {
   static let shared = ForeignHost()
 
   let table: UnsafePointer<ashlar_host>
+  /// The disk that was opened last, or is being opened.
+  let current = Mutex<ForeignDevice?>(nil)
 
   private init() {
     let table = UnsafeMutablePointer<ashlar_host>.allocate(capacity: 1)
@@ -18,8 +21,10 @@ final class ForeignHost: @unchecked Sendable {
         version: ASHLAR_HANDLER_VERSION, size: UInt32(MemoryLayout<ashlar_host>.size),
         log_level: Int32(ASHLAR_LOG_INFO), reserved: 0,
         log: { device, level, message in
-          guard let device, let message else { return }
-          ForeignDevice.at(device).log(level, String(cString: message))
+          guard let message else { return }
+          // tcmu-runner's handlers often do not say which disk they speak of; there is only one.
+          let speaker = device.map { ForeignDevice.at($0) } ?? ForeignHost.shared.current.withLock { $0 }
+          speaker?.log(level, String(cString: message))
         },
         complete: { completion, result in
           guard let completion else { return }

@@ -66,7 +66,8 @@ final class ForeignVolume: Volume, @unchecked Sendable {
         remedy: "A disk has whole blocks of 512 or 4096 bytes, and at least one.")
     }
     if size.byteCount == 0 { size.set(byteCount) }
-    isReadOnly = opening.isReadOnly || table.write == nil || flags & ASHLAR_READ_ONLY != 0
+    let canWrite = table.write != nil || isBehindCommands
+    isReadOnly = opening.isReadOnly || !canWrite || flags & ASHLAR_READ_ONLY != 0
     flushesForFUA = table.flush != nil && flags & ASHLAR_HONOURS_FUA == 0
     let whole = UInt64(blockSize)
     discardMaximum =

@@ -9,7 +9,7 @@ public struct HandlerConfiguration: Sendable, Hashable {
   /// What the handler gets.
   public let rest: String
 
-  /// Takes a configuration apart at its first `/`.
+  /// Takes a configuration apart at its first `/`, byte by byte: what follows may begin with any character.
   ///
   /// - Throws: `invalidArgument` if there is none, or no valid subtype in front of it; `exhausted` if it is too long.
   public init(_ text: String) throws(BlockError) {
@@ -24,7 +24,7 @@ public struct HandlerConfiguration: Sendable, Hashable {
         remedy: "Write SUBTYPE/CONFIGURATION.")
     }
     subtype = String(text[..<slash])
-    rest = String(text[text.index(after: slash)...])
+    rest = String(text[text.utf8.index(after: slash)...])
     try HandlerName.check(subtype, of: "the configuration \(text)")
   }
 }

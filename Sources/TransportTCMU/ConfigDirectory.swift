@@ -60,13 +60,18 @@ struct ConfigDirectory {
 
   /// The links in it: their names, and where they lead to.
   var links: [(name: String, target: String)] {
-    SmallFile.entries(path).compactMap { name in
-      var target = [UInt8](repeating: 0, count: Int(PATH_MAX))
-      let count = target.withUnsafeMutableBytes { bytes -> Int in
-        guard let place = bytes.baseAddress else { return 0 }
-        return readlink(self(name), place.assumingMemoryBound(to: CChar.self), bytes.count)
-      }
-      return count > 0 ? (name, String(decoding: target[..<count], as: UTF8.self)) : nil
+    SmallFile.entries(path).compactMap { name in link(name).map { (name, $0) } }
+  }
+
+  /// Where a link in it leads to; `nil` if there is none of that name.
+  ///
+  /// Unlike a look at what is in it, this does not wait while the kernel removes the link.
+  func link(_ name: String) -> String? {
+    var target = [UInt8](repeating: 0, count: Int(PATH_MAX))
+    let count = target.withUnsafeMutableBytes { bytes -> Int in
+      guard let place = bytes.baseAddress else { return 0 }
+      return readlink(self(name), place.assumingMemoryBound(to: CChar.self), bytes.count)
     }
+    return count > 0 ? String(decoding: target[..<count], as: UTF8.self) : nil
   }
 }

@@ -29,7 +29,8 @@ final class DeviceLine: Sendable {
   func request() -> Bool {
     if state.exchange(State.again, ordering: .acquiringAndReleasing) != State.idle { return true }
     while true {
-      state.store(State.kicking, ordering: .sequentiallyConsistent)
+      // Who has asked until here has completed before, which the exchange makes visible to us.
+      _ = state.exchange(State.kicking, ordering: .acquiringAndReleasing)
       let isThere = kick()
       let (isDone, _) = state.compareExchange(
         expected: State.kicking, desired: State.idle, ordering: .acquiringAndReleasing)

@@ -42,7 +42,7 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
   ///   - deadline: How long to wait for the disk.
   /// - Returns: The disk; its node is there.
   /// - Throws: `conflict` if the target exports something else, `timedOut` if no disk appears, others by errno.
-  ///   What was made is left: ``remove(deadline:)`` takes it apart.
+  ///   What was made is left: ``remove(_:deadline:)`` takes it apart.
   public func export(
     _ backstore: Backstore, commandTimeout: Int? = nil, deadline: Duration = .seconds(30)
   ) async throws(BlockError) -> Disk {
@@ -57,18 +57,22 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
       if let commandTimeout {
         try LinuxFileSystem.write("\(commandTimeout)", toAttribute: "/sys/block/\(disk.name)/device/timeout")
       }
-      try BlockDevice.makeNode(ofName: disk.name)
       return disk
     }
   }
 
-  /// Takes it apart, from any state that it may be in; one that is not there is taken apart already.
+  /// Takes it apart, from any state that it may be in; one that is not there is taken apart already, and one that
+  /// exports anything else is left alone.
   ///
   /// The disk goes, whoever uses it. If it has a write cache, the kernel has it flushed before.
   ///
+  /// - Parameters:
+  ///   - backstore: What it exports.
+  ///   - deadline: How long to wait for the kernel.
   /// - Throws: `timedOut`, others by errno.
-  public func remove(deadline: Duration = .seconds(30)) async throws(BlockError) {
+  public func remove(_ backstore: Backstore, deadline: Duration = .seconds(30)) async throws(BlockError) {
     try await bounded("remove", deadline) { _ throws(BlockError) in
+      guard exports(backstore) || lun.links.isEmpty else { return }
       for name in ConfigDirectory(portGroup("lun")).directories {
         let lun = ConfigDirectory(portGroup("lun/\(name)"))
         for link in lun.links {
@@ -83,9 +87,11 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
     }
   }
 
-  /// The backstore that it exports now, as LUN 0; `nil` if none, or there is no such target.
-  public var backstore: Backstore? {
-    lun.links.lazy.compactMap { FabricLink.backstore(inTarget: $0.target) }.first
+  /// Whether it exports a backstore now, as LUN 0.
+  ///
+  /// It does not wait, also while the kernel takes the disk away.
+  public func exports(_ backstore: Backstore) -> Bool {
+    lun.link(backstore.name).flatMap(FabricLink.backstore(inTarget:)) == backstore
   }
 
   /// The disk that it has made; `nil` if there is none.
@@ -115,11 +121,11 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
   }
 
   private func link(_ backstore: Backstore) throws(BlockError) {
-    if let present = self.backstore {
-      guard present == backstore else {
+    if let present = lun.links.first {
+      guard FabricLink.backstore(inTarget: present.target) == backstore else {
         throw BlockError(
           .conflict, step: "export", object: "backstore \(backstore)",
-          cause: "loopback target \(name) exports \(present)", remedy: "Use another ID.")
+          cause: "loopback target \(name) exports something else: \(present.name)", remedy: "Use another ID.")
       }
       return
     }
@@ -129,12 +135,25 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
     }
   }
 
+  /// Whether a disk is there for those who open it: sysfs shows it a moment before.
+  ///
+  /// - Throws: By errno.
+  private static func canBeOpened(_ disk: Disk) throws(BlockError) -> Bool {
+    try BlockDevice.makeNode(ofName: disk.name)
+    do throws(BlockError) {
+      _ = try Descriptor.open(disk.path, O_RDONLY | O_NONBLOCK)
+      return true
+    } catch  where error.errno == .noSuchAddressOrDevice {
+      return false
+    }
+  }
+
   private func waitForDisk(
     _ backstore: Backstore, _ deadline: BoundedStep.Deadline
   ) throws(BlockError) -> Disk {
     var pause = Duration.milliseconds(1)
     while true {
-      if let disk { return disk }
+      if let disk, try Self.canBeOpened(disk) { return disk }
       guard deadline.sleep(pause) else {
         throw BlockError(
           .timedOut, step: "wait for the disk of", object: "backstore \(backstore)",

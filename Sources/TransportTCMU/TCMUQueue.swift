@@ -67,6 +67,8 @@ final class TCMUQueue: Sendable {
       }
     } catch {
       fail(error)
+      // What was answered before is to reach its initiator all the same.
+      kick()
     }
     slots.give(slot)
     slots.waitForAll()

@@ -14,9 +14,8 @@ struct Ashlard: AsyncParsableCommand {
 
   /// A log on standard error.
   static func logger(_ label: String, isVerbose: Bool) -> Logger {
-    var logger = Logger(label: label, factory: { StreamLogHandler.standardError(label: $0) })
-    logger.logLevel = isVerbose ? .debug : .info
-    return logger
+    AdjustableLog.current = isVerbose ? .debug : .info
+    return Logger(label: label, factory: { AdjustableLog.Handler(label: $0) })
   }
 
   /// Ends the process with an error that has been reported.

@@ -5,6 +5,7 @@ import Engine
 import Handlers
 import LinuxIO
 import Logging
+import TCMUService
 
 /// Which backstores that others make a manager serves.
 struct BackstoreOptions: ParsableArguments {
@@ -49,5 +50,53 @@ struct BackstoreOptions: ParsableArguments {
     }
     plan.subtypes = wanted
     return plan
+  }
+}
+
+extension BackstoreOptions {
+  /// Begins to serve, and to answer questions about it over the message bus.
+  ///
+  /// Without the kernel's driver, or without a bus, the manager does what needs none of them.
+  ///
+  /// - Throws: What keeps others' backstores from being served, but that this host has no TCM-USER.
+  func serve(_ plan: BackstorePlan, _ manager: Manager, _ log: Logger) async throws(BlockError) {
+    do throws(BlockError) {
+      // Both last as long as the process.
+      _ = try await BackstoreService.start(manager, .init(subtypes: plan.subtypes), log: log)
+      _ = try TCMUConfWatch(log: log) { conf in
+        if let level = conf.logLevel { AdjustableLog.current = level.loggerLevel }
+        if let directory = conf.logDirectory {
+          log.notice("log_dir = \(directory) of tcmu.conf is for tcmu-runner: this log goes to standard error")
+        }
+      }
+    } catch  where error.kind == .unavailable {
+      log.error("others' backstores are not served: \(error)")
+      return
+    }
+    do throws(BlockError) {
+      _ = try await TCMUBusService.start(
+        handlers: try plan.busHandlers(),
+        checkConfig: { configuration in
+          do throws(BlockError) {
+            try await plan.check(configuration)
+            return .valid
+          } catch {
+            return .invalid("\(error)")
+          }
+        }, log: log)
+    } catch {
+      log.warning("targetcli does not see what is served here: \(error)")
+    }
+  }
+}
+
+extension BackstorePlan {
+  /// The handlers as the bus shows them.
+  fileprivate func busHandlers() throws(BlockError) -> [TCMUService.HandlerDescription] {
+    var handlers: [TCMUService.HandlerDescription] = []
+    for (subtype, description) in descriptions {
+      handlers.append(try .init(subtype: subtype, configDescription: description))
+    }
+    return handlers
   }
 }

@@ -8,6 +8,7 @@ import Glibc
 import LinuxIO
 import Logging
 import ServiceLifecycle
+import TCMUService
 import UnixSignals
 
 /// Runs the manager.
@@ -50,6 +51,12 @@ struct ManageCommand: AsyncParsableCommand {
     if let report { close(report) }
     log.notice("manager \(Release.version) of \(directories.run) runs as process \(getpid())")
 
+    do throws(BlockError) {
+      try ServiceManager.ready(status: "\(await manager.attachmentCount) devices")
+    } catch {
+      log.warning("\(error)")
+    }
+
     let stop = Wish()
     let keep = Wish()
     let api = APIServer(
@@ -88,9 +95,7 @@ extension ManageCommand {
       .init(
         directories: directories,
         launches: ServerLaunches(program: program, handlers: plan?.launches ?? [:])), .linux, log: log)
-    if let plan {
-      _ = try await BackstoreService.start(manager, .init(subtypes: plan.subtypes), log: log)
-    }
+    if let plan { try await backstores.serve(plan, manager, log) }
     return manager
   }
 }

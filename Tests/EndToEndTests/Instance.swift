@@ -159,7 +159,7 @@ final class Instance: Sendable {
 
   /// The SHA-256 of a device, read past the page cache.
   static func sha256(ofDevice path: String) throws -> String {
-    let outcome = try run(["sh", "-c", "dd if=\(path) bs=1M iflag=direct status=none | sha256sum"])
+    let outcome = try Program.run(["sh", "-c", "dd if=\(path) bs=1M iflag=direct status=none | sha256sum"])
     try #require(outcome.status == 0, "\(outcome.errors)")
     return String(outcome.output.prefix(64))
   }

@@ -84,9 +84,8 @@ overdue() {
 failed() {
     local log
     echo "FAILED  $1: $2"
-    for log in "$scratch"/*/ashlard.log; do
-        echo "--- the end of ${log#"$scratch"/}"
-        tail -n 20 "$log" 2> /dev/null || echo "(none)"
+    for log in "$scratch"/*/*.log; do
+        [ ! -f "$log" ] || { echo "--- the end of ${log#"$scratch"/}"; tail -n 20 "$log"; }
     done
     echo "--- the end of the kernel's log"
     dmesg | tail -n 20

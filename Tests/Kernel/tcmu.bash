@@ -7,10 +7,12 @@ drivers_load() { modprobe -a ext4 xfs erofs sg; }
 
 # --- the engine's processes --------------------------------------------------------
 
-# start_manager OPTION...: starts a manager that stays, with the log that one started by a command has.
+# start_manager OPTION...: starts a manager that stays, with the log that one started by a command has. The program is
+# $daemon.
+daemon=ashlard
 start_manager() {
     mkdir -p "$ASHLAR_ROOT"
-    setsid ashlard manage "$@" >> "$ASHLAR_ROOT/ashlard.log" 2>&1 < /dev/null &
+    setsid "$daemon" manage "$@" >> "$ASHLAR_ROOT/ashlard.log" 2>&1 < /dev/null &
     wait_until manager_answers
 }
 
@@ -69,8 +71,8 @@ remove_lun() {
 # The name of a backstore's target: 16 digits that come from it.
 naa() { echo "naa.5$(echo -n "$1" | sha256sum | cut -c -15)"; }
 
-# attribute NAME ATTRIBUTE: of a backstore in user_7.
-attribute() { cat "$target/core/user_7/$1/attrib/$2"; }
+# generic DISK: its other node, which can be written to whatever the disk says.
+generic() { echo "/dev/$(ls "/sys/block/${1#/dev/}/device/scsi_generic")"; }
 
 # refused_at_once COMMAND...: it fails, within a few seconds, with an errno's text.
 refused_at_once() {
@@ -88,15 +90,13 @@ served_id() { ashlar ls --json | jq -er --arg name "$1" '.[] | select(.backstore
 
 # fio_verifies FILE [OPTION...]: random writes that are read back and compared; any error is fio's status.
 fio_verifies() {
-    # Where fio leaves its states.
-    cd "$scratch"
     fio --name=verify --filename="$1" --ioengine=libaio --direct=1 --iodepth=8 --rw=randwrite --bsrange=4k-64k \
         --blockalign=4k --size=16M --io_size=4M --verify=crc32c --verify_fatal=1 --do_verify=1 --randrepeat=0 \
-        --verify_state_save=0 "${@:2}" > "$scratch/fio" 2>&1 || { cat "$scratch/fio"; die "fio failed"; }
+        --verify_state_save=0 --aux-path="$scratch" "${@:2}" > "$scratch/fio" 2>&1 || { cat "$scratch/fio"; die "fio failed"; }
 }
 
-# fio_goes_on FILE [OPTION...]: again and again until the file $scratch/enough is there; counts its runs in
-# $scratch/runs. To be run beside the test.
+# fio_goes_on FILE [OPTION...]: again and again until the file $scratch/enough is there, which is at the end of the
+# group at the latest; counts its runs in $scratch/runs. To be run beside the test.
 fio_goes_on() {
     local runs=0
     while [ ! -e "$scratch/enough" ]; do
@@ -105,6 +105,8 @@ fio_goes_on() {
         echo "$runs" > "$scratch/runs"
     done
 }
+
+trap ': > "$scratch/enough"' EXIT
 
 # --- the end of a group -------------------------------------------------------------------
 

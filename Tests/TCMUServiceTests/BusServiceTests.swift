@@ -230,7 +230,7 @@ import Testing
   }
 
   @Test func subtypesAreChecked() throws {
-    for name in ["file", "a_1", "1a", String(repeating: "x", count: 64)] {
+    for name in ["file", "a_1", "1a", String(repeating: "x", count: Limits.handlerSubtypeBytes)] {
       #expect(try HandlerSubtype(name).description == name)
     }
     for name in ["", "a/b", "a-b", "a.b", "ü", "a b", "HandlerManager1", String(repeating: "x", count: 65)] {

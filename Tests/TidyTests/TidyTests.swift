@@ -71,7 +71,7 @@ import Testing
     (
       ["BlockCore", "OverlayBD", "DiskFormats", "Images"], ["LinuxIO", "CLinux", "CFuse", "Glibc", "Engine"]
     ),
-    (["TransportFUSE"], ["OverlayBD", "DiskFormats", "Images", "Attachments", "Engine"]),
+    (["TransportFUSE", "TransportTCMU"], ["OverlayBD", "DiskFormats", "Images", "Attachments", "Engine"]),
     (["LinuxIO"], ["OverlayBD", "DiskFormats", "Images", "TransportFUSE", "Attachments", "Engine"]),
     (["Attachments"], ["OverlayBD", "DiskFormats", "Images", "TransportFUSE", "Engine", "DataServer"]),
     (["Engine"], ["OverlayBD", "DiskFormats", "TransportFUSE", "DataServer", "Hummingbird"]),
