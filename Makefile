@@ -40,6 +40,7 @@ install: deps ## the programs, without need of a Swift runtime, and their servic
 
 uninstall:
 	rm -f "$(DESTDIR)$(PREFIX)/bin/ashlar" "$(DESTDIR)$(PREFIX)/bin/ashlard" \
+	  "$(DESTDIR)$(PREFIX)/bin/overlaybd-attacher" \
 	  "$(DESTDIR)$(PREFIX)/bin/ashlar-handler" "$(DESTDIR)$(PREFIX)/lib/ashlar/libashlar-tcmu-runner.so" \
 	  "$(DESTDIR)$(PREFIX)/lib/systemd/system/ashlard.service" \
 	  "$(DESTDIR)$(PREFIX)/share/dbus-1/system-services/org.kernel.TCMUService1.service" \

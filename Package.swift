@@ -108,7 +108,8 @@ let package = Package(
     .executableTarget(
       name: "ashlard",
       dependencies: [
-        "BlockCore", "LinuxIO", "Images", "Handlers", "Attachments", "Engine", "ControlAPI", "DataServer", "TCMUService",
+        "BlockCore", "LinuxIO", "Images", "Handlers", "Attachments", "Engine", "ControlAPI", "DataServer",
+        "TCMUService",
         logging, argumentParser,
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),

@@ -66,7 +66,8 @@ extension BackstoreOptions {
       _ = try TCMUConfWatch(log: log) { conf in
         if let level = conf.logLevel { AdjustableLog.current = level.loggerLevel }
         if let directory = conf.logDirectory {
-          log.notice("log_dir = \(directory) of tcmu.conf is for tcmu-runner: this log goes to standard error")
+          log.notice(
+            "log_dir = \(directory) of tcmu.conf is for tcmu-runner: this log goes to standard error")
         }
       }
     } catch  where error.kind == .unavailable {
