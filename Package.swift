@@ -61,6 +61,7 @@ let package = Package(
     system("CBlkid", "blkid", apt: "libblkid-dev"),
     system("CNetlink", "libnl-genl-3.0", apt: "libnl-genl-3-dev"),
     system("CSystemd", "libsystemd", apt: "libsystemd-dev"),
+    system("CDevMapper", "devmapper", apt: "libdevmapper-dev"),
 
     room("BlockCore", [system_]),
     room("BlockSim", ["BlockCore", system_]),
@@ -72,6 +73,7 @@ let package = Package(
     room("TransportTCMU", ["CLinux", "CNetlink", "BlockCore", "LinuxIO", "SCSI", system_]),
     room("Handlers", ["BlockCore", "LinuxIO", "SCSI"]),
     room("TCMUService", ["CSystemd", "BlockCore", "LinuxIO", logging]),
+    room("DeviceMapper", ["CLinux", "CDevMapper", "BlockCore", "LinuxIO", system_]),
     room("Attachments", ["CLinux", "BlockCore", "LinuxIO", system_]),
     room(
       "DataServer",
@@ -132,6 +134,10 @@ let package = Package(
         "BlockCore", "LinuxIO", "Attachments", "TestKit", "ashlar", "ashlard",
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
+    tests("DeviceMapperTests", ["CDevMapper", "BlockCore", "LinuxIO", "DeviceMapper", "TestKit"]),
+    .executableTarget(
+      name: "DeviceMapperCheck", dependencies: ["CLinux", "BlockCore", "LinuxIO", "DeviceMapper", system_],
+      path: "Tests/Kernel/DeviceMapperCheck", swiftSettings: strict),
     tests("ImagesTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
     tests("OverlayBDTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
   ],
@@ -145,11 +151,13 @@ if Context.environment["ASHLAR_FUZZ"] != nil {
     .target(
       name: "FuzzKit", dependencies: ["BlockCore", "BlockSim", "CISAL"], path: "Fuzz/FuzzKit",
       swiftSettings: strict))
-  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config"] {
+  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config", "DMTable"] {
     package.targets.append(
       .executableTarget(
         name: "Fuzz\(parser)",
-        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images"], path: "Fuzz/Fuzz\(parser)",
-        swiftSettings: strict))
+        dependencies: [
+          "FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images", "DiskFormats", "DeviceMapper",
+        ],
+        path: "Fuzz/Fuzz\(parser)", swiftSettings: strict))
   }
 }

@@ -72,4 +72,15 @@ public enum Limits {
   public static let requestBytes = 1 << 20
   /// Requests that one queue may have waiting in the second phase.
   public static let waitingRequestsPerQueue = 64
+
+  // Device-mapper
+
+  /// Bytes of an answer of device-mapper that are tried first.
+  public static let deviceMapperFirstBytes = 16 << 10
+  /// Bytes of an answer of device-mapper: 100,000 devices of the longest name.
+  public static let deviceMapperBytes = 16 << 20
+  /// Lines of a device-mapper table.
+  public static let deviceMapperTargets = 4096
+  /// Bytes of one target's parameters or status.
+  public static let deviceMapperParameterBytes = 4096
 }
