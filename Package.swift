@@ -62,18 +62,21 @@ let package = Package(
     system("CNetlink", "libnl-genl-3.0", apt: "libnl-genl-3-dev"),
     system("CSystemd", "libsystemd", apt: "libsystemd-dev"),
     system("CDevMapper", "devmapper", apt: "libdevmapper-dev"),
+    system("CCrypto", "libcrypto", apt: "libssl-dev"),
 
     room("BlockCore", [system_]),
     room("BlockSim", ["BlockCore", system_]),
     room("LinuxIO", ["CLinux", "BlockCore", system_]),
     room("OverlayBD", ["BlockCore", "CLZ4", "CZstd", "CZlib", "CISAL"]),
-    room("DiskFormats", ["BlockCore"]),
+    room("Hashing", ["CCrypto", "BlockCore"]),
+    room("DiskFormats", ["BlockCore", "Hashing"]),
     room("TransportFUSE", ["CLinux", "CFuse", "BlockCore", "LinuxIO", system_]),
     room("SCSI", ["BlockCore"]),
     room("TransportTCMU", ["CLinux", "CNetlink", "BlockCore", "LinuxIO", "SCSI", system_]),
     room("Handlers", ["BlockCore", "LinuxIO", "SCSI"]),
     room("TCMUService", ["CSystemd", "BlockCore", "LinuxIO", logging]),
     room("DeviceMapper", ["CLinux", "CDevMapper", "BlockCore", "LinuxIO", system_]),
+    room("Volumes", ["CLinux", "BlockCore", "Hashing", "LinuxIO", "DiskFormats", "DeviceMapper", system_]),
     room("Attachments", ["CLinux", "BlockCore", "LinuxIO", system_]),
     room(
       "DataServer",
@@ -107,8 +110,8 @@ let package = Package(
     .executableTarget(
       name: "ashlar",
       dependencies: [
-        "CLinux", "CBlkid", "BlockCore", "LinuxIO", "Images", "Attachments", "ControlClient", argumentParser,
-        system_, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+        "CLinux", "CBlkid", "BlockCore", "LinuxIO", "Images", "Attachments", "ControlClient", "Volumes",
+        argumentParser, system_, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ], swiftSettings: strict),
     .executableTarget(
       name: "ashlar-bench",
@@ -134,6 +137,9 @@ let package = Package(
         "BlockCore", "LinuxIO", "Attachments", "TestKit", "ashlar", "ashlard",
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
+    tests(
+      "DiskFormatsTests",
+      ["BlockCore", "BlockSim", "Hashing", "LinuxIO", "DiskFormats", "Volumes", "TestKit"]),
     tests("DeviceMapperTests", ["CDevMapper", "BlockCore", "LinuxIO", "DeviceMapper", "TestKit"]),
     .executableTarget(
       name: "DeviceMapperCheck", dependencies: ["CLinux", "BlockCore", "LinuxIO", "DeviceMapper", system_],
@@ -151,12 +157,12 @@ if Context.environment["ASHLAR_FUZZ"] != nil {
     .target(
       name: "FuzzKit", dependencies: ["BlockCore", "BlockSim", "CISAL"], path: "Fuzz/FuzzKit",
       swiftSettings: strict))
-  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config", "DMTable"] {
+  for parser in ["LSMT", "ZFile", "Tar", "Gzip", "Config", "DMTable", "Volume"] {
     package.targets.append(
       .executableTarget(
         name: "Fuzz\(parser)",
         dependencies: [
-          "FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images", "DiskFormats", "DeviceMapper",
+          "FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images", "Hashing", "DiskFormats", "DeviceMapper",
         ],
         path: "Fuzz/Fuzz\(parser)", swiftSettings: strict))
   }

@@ -83,4 +83,15 @@ public enum Limits {
   public static let deviceMapperTargets = 4096
   /// Bytes of one target's parameters or status.
   public static let deviceMapperParameterBytes = 4096
+
+  // Sandboxes
+
+  /// Bytes in a sandbox's name.
+  public static let sandboxNameBytes = 64
+  /// Bytes of a sandbox's disk: 64 TiB.
+  public static let sandboxBytes: UInt64 = 64 << 40
+  /// Bytes of a thin pool's metadata: what the kernel can use (dm-thin-metadata.h).
+  public static let thinMetadataBytes: UInt64 = 255 * ((1 << 14) - 64) * 4096
+  /// Events that a manager remembers.
+  public static let sandboxEvents = 256
 }

@@ -130,12 +130,3 @@ public struct MappedDevice: Sendable, Hashable {
   /// The node that stands for it.
   public var path: String { DeviceMapper.path(of: name) }
 }
-
-extension DeviceNumbers {
-  /// Reads the numbers as the kernel packs them for ioctls (`huge_encode_dev`).
-  init(kernel packed: UInt64) {
-    self.init(
-      major: UInt32(truncatingIfNeeded: (packed & 0xFFF00) >> 8),
-      minor: UInt32(truncatingIfNeeded: (packed & 0xFF) | ((packed >> 12) & 0xFFF00)))
-  }
-}
