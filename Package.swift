@@ -88,9 +88,15 @@ let package = Package(
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     room(
+      "Sandboxes",
+      [
+        "CLinux", "BlockCore", "Hashing", "LinuxIO", "DiskFormats", "Images", "DeviceMapper", "Attachments",
+        system_, logging, .product(name: "GRDB", package: "GRDB.swift"),
+      ]),
+    room(
       "ControlAPI",
       [
-        "BlockCore", "LinuxIO", "Images", "Attachments", "Engine", logging,
+        "BlockCore", "LinuxIO", "Images", "Attachments", "Engine", "Sandboxes", logging,
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ]),
@@ -103,7 +109,8 @@ let package = Package(
     .executableTarget(
       name: "ashlard",
       dependencies: [
-        "BlockCore", "LinuxIO", "Attachments", "Engine", "ControlAPI", "DataServer", logging, argumentParser,
+        "BlockCore", "LinuxIO", "Attachments", "Engine", "Sandboxes", "ControlAPI", "DataServer", logging,
+        argumentParser,
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ], swiftSettings: strict),
