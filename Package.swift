@@ -36,7 +36,11 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let package = Package(
   name: "ashlar",
   products: [
-    .library(name: "Ashlar", targets: ["BlockCore", "LinuxIO", "OverlayBD", "DiskFormats", "Images"]),
+    .library(
+      name: "Ashlar",
+      targets: [
+        "BlockCore", "LinuxIO", "OverlayBD", "DiskFormats", "Images", "DeviceMapper", "Volumes", "Sandboxes",
+      ]),
     .executable(name: "ashlar", targets: ["ashlar"]),
     .executable(name: "ashlard", targets: ["ashlard"]),
   ],
@@ -117,8 +121,9 @@ let package = Package(
     .executableTarget(
       name: "ashlar",
       dependencies: [
-        "CLinux", "CBlkid", "BlockCore", "LinuxIO", "Images", "Attachments", "ControlClient", "Volumes",
-        argumentParser, system_, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+        "CLinux", "CBlkid", "BlockCore", "LinuxIO", "Images", "Attachments", "ControlClient",
+        "DeviceMapper", "Volumes", argumentParser, system_,
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ], swiftSettings: strict),
     .executableTarget(
       name: "ashlar-bench",

@@ -61,7 +61,14 @@ public struct SnapshotExceptions: Sendable {
     }
     let header = try await source.bytes(at: 0, byteCount: 16, using: workspace)
     if header.allSatisfy({ $0 == 0 }) {
-      // New: the kernel writes the header when it first opens it.
+      // New: the kernel writes the header when it first opens it. One that was used and has lost its header would be
+      // taken for new, and its changes would be lost.
+      if min(present, source.byteCount) >= chunk + 16 {
+        let first = try await source.bytes(at: chunk, byteCount: 16, using: workspace)
+        guard first.allSatisfy({ $0 == 0 }) else {
+          throw corrupt("the exception store", at: 0, "has entries and no header")
+        }
+      }
       entries = []
       return
     }

@@ -82,6 +82,14 @@ import Testing
     #expect(error?.kind == .corrupt && error?.cause.contains("changes were lost") == true)
   }
 
+  @Test func aStoreThatHasLostItsHeaderIsNotTakenForNew() async {
+    var bytes = store([Entry(chunk: 1, stored: 2)])
+    bytes.replaceSubrange(0..<4096, with: [UInt8](repeating: 0, count: 4096))
+    let torn = bytes
+    let error = await #expect(throws: BlockError.self) { try await read(torn) }
+    #expect(error?.kind == .corrupt)
+  }
+
   @Test func aStoreThatWasCutShortIsReadUpToWhatIsMissing() async throws {
     let bytes = store([Entry(chunk: 1, stored: 2), Entry(chunk: 2, stored: 3), Entry(chunk: 3, stored: 4)])
     #expect(try await read(bytes, present: 5 * 4096).count == 3)
