@@ -119,12 +119,14 @@ extension Sandboxes {
     var copy = row
     copy.id = hex(services.random.next(), digits: 16)
     copy.name = "\(row.id).read"
-    copy.thinID = try freeThinID(in: row.storeID)
+    copy.thinID = Self.readingID
     let devices = try self.devices
     await turns.begin(row.storeID)
     defer { turns.end(row.storeID) }
     let result: Result<Value, BlockError>
     do throws(BlockError) {
+      // What a reading that was interrupted has left.
+      try await devices.deleteThin(copy)
       try await devices.fork(row, as: copy)
       let device = try await devices.make(copy, base, isNew: false)
       result = .success(try await body(try DeviceContent(device.path)))
@@ -136,13 +138,15 @@ extension Sandboxes {
     return try result.get()
   }
 
+  /// The number of the device that is made of a pool to be read: one at a time.
+  private static let readingID: Int64 = (1 << 24) - 1
+
   /// A number that no device of a pool has.
   func freeThinID(in storeID: String) throws(BlockError) -> Int64 {
     let used = Set(try journal.rows().filter { $0.storeID == storeID }.map(\.thinID))
-    // Leftovers of a reading that was interrupted have random numbers; one in 16 million is the chance to meet one.
     while true {
       let id = Int64(services.random.next() % (1 << 24))
-      if !used.contains(id) { return id }
+      if !used.contains(id), id != Self.readingID { return id }
     }
   }
 }

@@ -17,14 +17,18 @@ extension Sandboxes {
       throw BlockError(
         .invalidArgument, step: "fork", object: name.text, cause: "a fork cannot have its original's name")
     }
-    let wasRunning = try await inTurn(name.text) { [self] () async throws(BlockError) in
-      let row = try known(name)
-      switch SandboxState(rawValue: row.state) {
-      case .paused, .running: break
-      default: throw Self.unfit(row, "fork")
+    // Always in the same order: two who fork each other's name must not wait for each other.
+    let names = [name.text, new.text].sorted()
+    let wasRunning = try await inTurn(names[0]) { [self] () async throws(BlockError) in
+      try await inTurn(names[1]) { [self] () async throws(BlockError) in
+        let row = try known(name)
+        switch SandboxState(rawValue: row.state) {
+        case .paused, .running: break
+        default: throw Self.unfit(row, "fork")
+        }
+        try await fork(row, as: new)
+        return row.state == SandboxState.running.rawValue
       }
-      try await inTurn(new.text) { [self] () async throws(BlockError) in try await fork(row, as: new) }
-      return row.state == SandboxState.running.rawValue
     }
     return wasRunning ? try await resume(new) : try await inspect(new)
   }

@@ -3,6 +3,7 @@ import BlockCore
 import DeviceMapper
 import LinuxIO
 import Logging
+import Synchronization
 
 extension Sandboxes {
   /// Takes over what the journal speaks of: adopts what lives, finishes or takes back what was interrupted, and
@@ -74,7 +75,8 @@ extension Sandboxes {
   func removeOrphans() async throws(BlockError) -> [String] {
     guard let devices = try availableDevices() else { return [] }
     var wanted: Set<String> = []
-    for row in try journal.rows() {
+    // A paused one has none; its pool is there if another one in it runs.
+    for row in try journal.rows() where row.state != SandboxState.paused.rawValue {
       wanted.formUnion([devices.disk(row), devices.origin(row), devices.pool(row)].map(\.description))
     }
     var removed: [String] = []
@@ -97,7 +99,13 @@ extension Sandboxes {
   /// that no sandbox has.
   ///
   /// - Returns: What was removed, in words.
+  /// - Throws: `busy` while something is done to a sandbox: what that needs for a moment is nobody's, too.
   public func collectGarbage() async throws(BlockError) -> [String] {
+    guard activeTurns.load(ordering: .relaxed) == 0 else {
+      throw BlockError(
+        .busy, step: "clean up", object: "the sandboxes", cause: "something is done to one of them",
+        remedy: "Try again when that is done.")
+    }
     var removed = try await removeOrphans().map { "device \($0)" }
     let count = try journal.tidy(bootID: bootID)
     if count > 0 { removed.append("\(count) notes about bases") }

@@ -40,7 +40,7 @@ public final class Sandboxes: Sendable {
   let turns = Turns()
   let bootID = SmallFile.text("/proc/sys/kernel/random/boot_id") ?? ""
   let watch = Mutex(WatchState())
-  private let activeTurns = Atomic<Int>(0)
+  let activeTurns = Atomic<Int>(0)
   private let executor = BlockingExecutor(label: "ashlar sandboxes")
   /// Opened when the first sandbox is made: a host without device-mapper can do everything else.
   private let opened = Mutex<DeviceMapper?>(nil)
