@@ -20,9 +20,9 @@ export ASHLAR_ROOT=$scratch/root ASHLAR_RUN=$scratch/run
 report=$scratch/report
 # For one check, in seconds: many times what the slowest takes under emulation. A long one has its own:
 # limit=600 check …
-limit=120
+limit=300
 # What wait_until waits, in seconds.
-patience=20
+patience=60
 # What devices are made with.
 transport=fuse
 
