@@ -5,7 +5,9 @@ import TestKit
 import Testing
 
 @Suite struct WatchTests {
-  /// Lowers a signal; whether it was raised. What cannot be copied cannot stand in an expectation.
+  /// Lowers a signal; whether it was raised.
+  ///
+  /// What cannot be copied cannot stand in an expectation.
   private func wasRaised(_ signal: borrowing WakeSignal) -> Bool { signal.lower() }
 
   @Test func aSignalStaysUntilItIsLowered() throws {
