@@ -114,7 +114,7 @@ extension BusSession {
       connection, to: ServiceNames.externalName(of: subtype), path: ServiceNames.externalPath(of: subtype),
       interface: ServiceNames.service, "CheckConfig")
     try question.append(config)
-    try ask(question, .check(subtype), for: call, atMost: PendingCalls.checkLimit)
+    try ask(question, .check(subtype), for: call, atMost: checks.limit)
   }
 
   /// Sends a question; ``answered(_:)`` gets what is said to it, and be it that nothing was.
@@ -132,7 +132,7 @@ extension BusSession {
         { message, userdata, _ in
           BusSession.of(userdata).answered(message)
           return 0
-        }, userdata, UInt64(limit.components.seconds) * 1_000_000)
+        }, userdata, max(UInt64(limit / .microseconds(1)), 1))
     }
     pending.add(.init(purpose, for: call, slot), cookie: question.cookie)
   }

@@ -35,11 +35,11 @@ extension BusSession {
   }
 
   private func check(_ call: consuming BusMessage, _ config: String) {
-    let number = pending.add(call)
-    let checkConfig = checkConfig
+    let number = pending.add(call, limit: checks.limit)
+    let check = checks.check
     let mailbox = mailbox
-    Task {
-      mailbox.post(.answer(call: number, await checkConfig(config)))
+    Task(executorPreference: checks.executor) {
+      mailbox.post(.answer(call: number, await check(config)))
     }
   }
 

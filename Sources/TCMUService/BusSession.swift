@@ -22,7 +22,7 @@ final class BusSession {
 
   let connection: BusConnection
   let mailbox: Mailbox
-  let checkConfig: TCMUBusService.ConfigChecker
+  let checks: ConfigChecks
   let log: Logger
   var exports: [HandlerSubtype: Export] = [:]
   /// The calls that wait for an answer, of a handler of ours or of another process.
@@ -36,12 +36,11 @@ final class BusSession {
 
   /// Connects, shows the handlers, and takes the name when all is there.
   init(
-    address: String?, handlers: [HandlerDescription], checkConfig: @escaping TCMUBusService.ConfigChecker,
-    mailbox: Mailbox, log: Logger
+    address: String?, handlers: [HandlerDescription], checks: ConfigChecks, mailbox: Mailbox, log: Logger
   ) throws(BlockError) {
     connection = try BusConnection(address: address)
     self.mailbox = mailbox
-    self.checkConfig = checkConfig
+    self.checks = checks
     self.log = log
     handlerInterface = InterfaceTable { table in
       csystemd_handler_interface(

@@ -5,17 +5,14 @@ import Synchronization
 
 /// The calls of clients that wait for an answer that this thread does not have yet.
 struct PendingCalls {
-  /// How long a check may take before its caller is told so; the usual clients wait for 25 s.
-  static let checkLimit = Duration.seconds(20)
-
   /// A call that waits for a check by this process.
   private final class Check {
     let deadline: ContinuousClock.Instant
     /// `nil` when it was answered without waiting for the check any longer.
     var call: BusMessage?
 
-    init(_ call: consuming BusMessage) {
-      deadline = .now + PendingCalls.checkLimit
+    init(_ call: consuming BusMessage, _ deadline: ContinuousClock.Instant) {
+      self.deadline = deadline
       self.call = consume call
     }
   }
@@ -53,9 +50,9 @@ struct PendingCalls {
   // MARK: Checks by this process
 
   /// Notes a call that a check will answer; returns its number.
-  mutating func add(_ call: consuming BusMessage) -> UInt64 {
+  mutating func add(_ call: consuming BusMessage, limit: Duration) -> UInt64 {
     let number = Self.lastCheck.wrappingAdd(1, ordering: .relaxed).newValue
-    checks[number] = Check(call)
+    checks[number] = Check(call, .now + limit)
     return number
   }
 
@@ -76,7 +73,7 @@ struct PendingCalls {
     let now = ContinuousClock.now
     for check in checks.values where check.deadline <= now {
       guard let call = check.call.take() else { continue }
-      call.answer(.invalid("the check takes longer than \(Self.checkLimit)"), log)
+      call.answer(.invalid("the check takes too long"), log)
     }
   }
 

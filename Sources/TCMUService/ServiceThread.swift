@@ -12,7 +12,7 @@ final class ServiceThread {
   private static let lastDelay = Duration.seconds(5)
 
   private let address: String?
-  private let checkConfig: TCMUBusService.ConfigChecker
+  private let checks: ConfigChecks
   private let mailbox: Mailbox
   private let log: Logger
   /// The handlers of this process, which outlast a connection.
@@ -24,11 +24,10 @@ final class ServiceThread {
   private var reason: BlockError.Kind?
 
   init(
-    address: String?, handlers: [HandlerDescription], checkConfig: @escaping TCMUBusService.ConfigChecker,
-    mailbox: Mailbox, log: Logger
+    address: String?, handlers: [HandlerDescription], checks: ConfigChecks, mailbox: Mailbox, log: Logger
   ) {
     self.address = address
-    self.checkConfig = checkConfig
+    self.checks = checks
     self.mailbox = mailbox
     self.log = log
     for handler in handlers { self.handlers[handler.subtype] = handler }
@@ -61,7 +60,7 @@ final class ServiceThread {
 
   private func connect() throws(BlockError) {
     session = try BusSession(
-      address: address, handlers: Array(handlers.values), checkConfig: checkConfig, mailbox: mailbox, log: log
+      address: address, handlers: Array(handlers.values), checks: checks, mailbox: mailbox, log: log
     )
     delay = Self.firstDelay
   }

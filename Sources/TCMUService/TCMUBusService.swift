@@ -13,8 +13,7 @@ public final class TCMUBusService: Sendable {
   /// Says whether a device can be made of a configuration string, which is `subtype/rest` and has at most
   /// ``Limits/backstoreConfigBytes``.
   ///
-  /// Called on Swift's own pool, for several strings at the same time. Its caller on the bus is told
-  /// that the check takes too long after 20 s.
+  /// Called for several strings at the same time, on threads that may wait in system calls.
   public typealias ConfigChecker = @Sendable (String) async -> ConfigCheck
 
   private let mailbox: Mailbox
@@ -34,17 +33,22 @@ public final class TCMUBusService: Sendable {
   ///   - address: Of another bus than the system's, as `DBUS_SYSTEM_BUS_ADDRESS` has it.
   ///   - handlers: What there is from the beginning; subtypes that differ.
   ///   - checkConfig: Answers for these handlers, and for those that are added.
+  ///   - checkLimit: How long a check may take, also another process's, before its caller is told so; the usual
+  ///     clients wait for 25 s.
   ///   - log: For handlers that come and go, and for a bus that does.
   /// - Throws: `busy` if somebody, likely tcmu-runner, has the name; `unavailable` if there is no bus;
   ///   `permissionDenied` if the bus's policy forbids the name.
   public static func start(
-    address: String? = nil, handlers: [HandlerDescription], checkConfig: @escaping ConfigChecker, log: Logger
+    address: String? = nil, handlers: [HandlerDescription], checkConfig: @escaping ConfigChecker,
+    checkLimit: Duration = .seconds(20), log: Logger
   ) async throws(BlockError) -> TCMUBusService {
     let mailbox = try Mailbox()
+    let checks = ConfigChecks(
+      check: checkConfig, limit: checkLimit, executor: BlockingExecutor(label: "tcmu-checks"))
     let (outcomes, outcome) = AsyncStream.makeStream(of: BlockError?.self)
     let thread = try WorkerThread(name: "tcmu-dbus") {
       let service = ServiceThread(
-        address: address, handlers: handlers, checkConfig: checkConfig, mailbox: mailbox, log: log)
+        address: address, handlers: handlers, checks: checks, mailbox: mailbox, log: log)
       service.run { error in
         outcome.yield(error)
         outcome.finish()
@@ -82,4 +86,13 @@ public final class TCMUBusService: Sendable {
     }
     thread.join()
   }
+}
+
+/// How configurations are checked.
+struct ConfigChecks: Sendable {
+  let check: TCMUBusService.ConfigChecker
+  /// How long one may take.
+  let limit: Duration
+  /// Where they run.
+  let executor: BlockingExecutor
 }

@@ -19,14 +19,16 @@ import Testing
     ]
   }
 
+  /// Starts a service; a check may take as long as a busy machine lets it.
   static func start(
-    _ bus: PrivateBus,
+    _ bus: PrivateBus, checkLimit: Duration = .seconds(100),
     checkConfig: @escaping TCMUBusService.ConfigChecker = { config in
       config.hasPrefix("file//") ? .valid : .invalid("\(config) has no absolute path")
     }
   ) async throws -> TCMUBusService {
     try await TCMUBusService.start(
-      address: bus.address, handlers: handlers(), checkConfig: checkConfig, log: Logger(label: "test"))
+      address: bus.address, handlers: handlers(), checkConfig: checkConfig, checkLimit: checkLimit,
+      log: Logger(label: "test"))
   }
 
   @Test func handlersAreListedAndChecked() async throws {
@@ -226,6 +228,24 @@ import Testing
     try await Task.sleep(for: .milliseconds(100))
     new.open()
     #expect(try await second.value.line == #"bs false "new""#)
+    await service.stop()
+  }
+
+  /// The caller is told, and the late outcome is nobody's.
+  @Test func aCheckThatTakesTooLongIsAnswered() async throws {
+    let bus = try PrivateBus()
+    let gate = Gate()
+    let service = try await Self.start(bus, checkLimit: .milliseconds(100)) { config in
+      if config == "slow" { await gate.wait() }
+      return .valid
+    }
+    let slow = try await bus.call("\(Self.root)/file", Self.service, "CheckConfig", "s", "slow")
+    #expect(slow.line == #"bs false "the check takes too long""#, "\(slow)")
+    gate.open()
+    try await PrivateBus.wait("a check in time is answered") {
+      try await bus.call("\(Self.root)/file", Self.service, "CheckConfig", "s", "fast").line
+        == #"bs true "success""#
+    }
     await service.stop()
   }
 

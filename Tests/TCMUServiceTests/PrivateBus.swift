@@ -93,7 +93,8 @@ final class PrivateBus: @unchecked Sendable {
 
   /// Runs busctl on this bus.
   func busctl(_ arguments: [String], prefix: [String] = []) async throws -> Program.Outcome {
-    try await Program.running(prefix + ["busctl", "--address=\(address)", "--no-pager"] + arguments)
+    try await Program.running(
+      prefix + ["busctl", "--address=\(address)", "--no-pager", "--timeout=100"] + arguments)
   }
 
   /// Waits until something holds that happens somewhere else.

@@ -96,10 +96,12 @@ import Testing
     try scratch.write("tcmu.conf", [UInt8](repeating: 0x23, count: Limits.tcmuConfBytes + 1))
     try FileManager.default.removeItem(atPath: path)
     try await last(is: nil)
-    #expect(seen.withLock(\.count) == count + 1)
+    // The file's end may be seen twice, also by the reading that its last content is the reason for.
+    #expect(seen.withLock { $0.dropFirst(count).allSatisfy { $0 == nil } })
     watch.stop()
+    let last = seen.withLock(\.count)
     try scratch.write("tcmu.conf", text: "log_level = 5\n")
-    #expect(seen.withLock(\.count) == count + 1)
+    #expect(seen.withLock(\.count) == last)
   }
 
   @Test func anAbsentDirectoryIsFine() throws {
