@@ -99,7 +99,7 @@ extension Sandboxes {
     await turns.begin(row.storeID)
     defer { turns.end(row.storeID) }
     let device = try await devices.make(row, base, isNew: isNew)
-    guard BlockDevice.byteCount(of: "dm-\(device.numbers.minor)") == UInt64(row.size) else {
+    guard try BlockDevice.byteCount(ofNode: "/dev/dm-\(device.numbers.minor)") == UInt64(row.size) else {
       throw BlockError(
         .ioError, step: "check the size of", object: device.path,
         cause: "it is not the \(row.size) bytes that it ought to be")

@@ -14,7 +14,7 @@ extension DeviceMapperCheck {
     expect(try mapper.table(of: .name("check1")) == linear(2048, start: 8), "another table")
     expect(try mapper.dependencies(of: .uuid(uuid("1"))) == [disks[0]], "other dependencies")
     expect(try mapper.list().contains { $0.name == "check1" && $0.numbers == made.numbers }, "not listed")
-    expect(BlockDevice.byteCount(of: "dm-\(made.numbers.minor)") == 2048 * 512, "another size")
+    expect(try BlockDevice.byteCount(ofNode: "/dev/dm-\(made.numbers.minor)") == 2048 * 512, "another size")
     try mapper.remove(.uuid(uuid("1")))
     expect(try mapper.info(.uuid(uuid("1"))) == nil, "it is still there")
     let readOnly = try mapper.create("check1", uuid: uuid("1"), linear(2048), isReadOnly: true)
@@ -66,7 +66,7 @@ extension DeviceMapperCheck {
   func growing() throws {
     let made = try mapper.create("check1", uuid: uuid("1"), linear(2048))
     try mapper.replaceTable(of: .uuid(uuid("1")), with: linear(4096))
-    expect(BlockDevice.byteCount(of: "dm-\(made.numbers.minor)") == 4096 * 512, "it has not grown")
+    expect(try BlockDevice.byteCount(ofNode: "/dev/dm-\(made.numbers.minor)") == 4096 * 512, "it has not grown")
     do {
       try mapper.replaceTable(of: .uuid(uuid("1")), with: linear(1 << 30))
       Self.fail("it has grown beyond its disk")
