@@ -66,7 +66,8 @@ extension DeviceMapperCheck {
   func growing() throws {
     let made = try mapper.create("check1", uuid: uuid("1"), linear(2048))
     try mapper.replaceTable(of: .uuid(uuid("1")), with: linear(4096))
-    expect(try BlockDevice.byteCount(ofNode: "/dev/dm-\(made.numbers.minor)") == 4096 * 512, "it has not grown")
+    expect(
+      try BlockDevice.byteCount(ofNode: "/dev/dm-\(made.numbers.minor)") == 4096 * 512, "it has not grown")
     do {
       try mapper.replaceTable(of: .uuid(uuid("1")), with: linear(1 << 30))
       Self.fail("it has grown beyond its disk")
