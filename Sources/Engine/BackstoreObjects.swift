@@ -49,10 +49,7 @@ struct BackstoreObjects: KernelObjects {
     spec.role == .served ? UIODevice.find(backstore)?.configuration == spec.configuration : isOurs
   }
 
-  var awaitsAnswers: Bool {
-    guard spec.role == .own, let target = try? target() else { return false }
-    return target.exports(backstore) && isOurs
-  }
+  var awaitsAnswers: Bool { spec.role == .own && isOurs && (backstore.status?.isExported ?? false) }
 
   /// Whether the backstore of this name is the one that this attachment has made, or has begun to make.
   private var isOurs: Bool {
@@ -107,7 +104,8 @@ struct BackstoreObjects: KernelObjects {
 
   func owns(_ device: String) -> Bool {
     guard let target = try? target() else { return false }
-    return isOurs && target.exports(backstore) && target.disk?.path == device
+    // The LUN's own directory is locked while the kernel takes the disk away, so it is not looked into here.
+    return isOurs && target.disk?.path == device
   }
 
   func remove() async throws(BlockError) {

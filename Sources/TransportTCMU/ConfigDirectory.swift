@@ -64,8 +64,6 @@ struct ConfigDirectory {
   }
 
   /// Where a link in it leads to; `nil` if there is none of that name.
-  ///
-  /// Unlike a look at what is in it, this does not wait while the kernel removes the link.
   func link(_ name: String) -> String? {
     var target = [UInt8](repeating: 0, count: Int(PATH_MAX))
     let count = target.withUnsafeMutableBytes { bytes -> Int in

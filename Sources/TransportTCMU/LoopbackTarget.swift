@@ -89,12 +89,14 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
 
   /// Whether it exports a backstore now, as LUN 0.
   ///
-  /// It does not wait, also while the kernel takes the disk away.
-  public func exports(_ backstore: Backstore) -> Bool {
+  /// While the kernel takes the disk away, which waits for the disk's flush, this waits, too.
+  private func exports(_ backstore: Backstore) -> Bool {
     lun.link(backstore.name).flatMap(FabricLink.backstore(inTarget:)) == backstore
   }
 
   /// The disk that it has made; `nil` if there is none.
+  ///
+  /// It does not wait, also while the kernel takes the disk away.
   public var disk: Disk? {
     guard let address = portGroup.read("address") else { return nil }
     let device = "\(address):0"

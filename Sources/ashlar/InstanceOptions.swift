@@ -72,15 +72,26 @@ struct Daemon: Sendable {
   func start(idleExit: Int) async throws(BlockError) {
     try directories.make()
     let end = clock.now + Self.startDeadline
+    var patience = Duration.milliseconds(100)
     while true {
       do throws(BlockError) {
         return try await launch(idleExit: idleExit, until: end)
       } catch  where error.kind == .busy && clock.now < end {
-        // Another one was there before; either it answers soon, or it was about to end.
-        try await pause(.milliseconds(100))
-        if isRunning { return }
+        // Another one was there before; either it answers soon, or it was about to end. Many who all start one
+        // again and again would keep that one from getting ready.
+        if try await answers(within: patience) { return }
+        patience = min(patience * 2, .seconds(2))
       }
     }
+  }
+
+  private func answers(within patience: Duration) async throws(BlockError) -> Bool {
+    let end = clock.now + patience
+    while clock.now < end {
+      try await pause(.milliseconds(20))
+      if isRunning { return true }
+    }
+    return false
   }
 
   private func launch(idleExit: Int, until end: Duration) async throws(BlockError) {
