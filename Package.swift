@@ -36,7 +36,11 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let package = Package(
   name: "ashlar",
   products: [
-    .library(name: "Ashlar", targets: ["BlockCore", "LinuxIO", "OverlayBD", "DiskFormats", "Images"]),
+    .library(
+      name: "Ashlar",
+      targets: [
+        "BlockCore", "LinuxIO", "OverlayBD", "DiskFormats", "Images", "DeviceMapper", "Volumes", "Sandboxes",
+      ]),
     .executable(name: "ashlar", targets: ["ashlar"]),
     .executable(name: "ashlard", targets: ["ashlard"]),
     // For handlers in Swift, which are programs of their own, and for those in shared objects.
@@ -65,12 +69,15 @@ let package = Package(
     system("CBlkid", "blkid", apt: "libblkid-dev"),
     system("CNetlink", "libnl-genl-3.0", apt: "libnl-genl-3-dev"),
     system("CSystemd", "libsystemd", apt: "libsystemd-dev"),
+    system("CDevMapper", "devmapper", apt: "libdevmapper-dev"),
+    system("CCrypto", "libcrypto", apt: "libssl-dev"),
 
     room("BlockCore", [system_]),
     room("BlockSim", ["BlockCore", system_]),
     room("LinuxIO", ["CLinux", "BlockCore", system_]),
     room("OverlayBD", ["BlockCore", "CLZ4", "CZstd", "CZlib", "CISAL"]),
-    room("DiskFormats", ["BlockCore"]),
+    room("Hashing", ["CCrypto", "BlockCore"]),
+    room("DiskFormats", ["BlockCore", "Hashing"]),
     room("TransportFUSE", ["CLinux", "CFuse", "BlockCore", "LinuxIO", system_]),
     room("SCSI", ["BlockCore"]),
     room("TransportTCMU", ["CLinux", "CNetlink", "BlockCore", "LinuxIO", "SCSI", system_]),
@@ -79,6 +86,8 @@ let package = Package(
     room("Handlers", ["CAshlarHandler", "BlockCore", "LinuxIO", "SCSI", system_]),
     room("AshlarHandlers", ["BlockCore", "Handlers", "DataServer", logging]),
     room("TCMUService", ["CSystemd", "BlockCore", "LinuxIO", system_, logging]),
+    room("DeviceMapper", ["CLinux", "CDevMapper", "BlockCore", "LinuxIO", system_]),
+    room("Volumes", ["CLinux", "BlockCore", "Hashing", "LinuxIO", "DiskFormats", "DeviceMapper", system_]),
     room("Attachments", ["CLinux", "BlockCore", "LinuxIO", system_]),
     room(
       "DataServer",
@@ -93,9 +102,15 @@ let package = Package(
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     room(
+      "Sandboxes",
+      [
+        "CLinux", "BlockCore", "Hashing", "LinuxIO", "DiskFormats", "Images", "DeviceMapper", "Attachments",
+        system_, logging, .product(name: "GRDB", package: "GRDB.swift"),
+      ]),
+    room(
       "ControlAPI",
       [
-        "BlockCore", "LinuxIO", "Images", "Attachments", "Engine", logging,
+        "BlockCore", "LinuxIO", "Images", "Attachments", "Engine", "Sandboxes", logging,
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ]),
@@ -108,9 +123,8 @@ let package = Package(
     .executableTarget(
       name: "ashlard",
       dependencies: [
-        "BlockCore", "LinuxIO", "Images", "Handlers", "Attachments", "Engine", "ControlAPI", "DataServer",
-        "TCMUService",
-        logging, argumentParser,
+        "BlockCore", "LinuxIO", "Images", "Handlers", "Attachments", "Engine", "Sandboxes", "ControlAPI",
+        "DataServer", "TCMUService", logging, argumentParser,
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ], swiftSettings: strict),
@@ -120,8 +134,9 @@ let package = Package(
     .executableTarget(
       name: "ashlar",
       dependencies: [
-        "CLinux", "CBlkid", "BlockCore", "LinuxIO", "Images", "Attachments", "ControlClient", argumentParser,
-        system_, .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+        "CLinux", "CBlkid", "BlockCore", "LinuxIO", "Images", "Attachments", "ControlClient",
+        "DeviceMapper", "Volumes", argumentParser, system_,
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ], swiftSettings: strict),
     .executableTarget(
       name: "ashlar-bench",
@@ -161,6 +176,13 @@ let package = Package(
         "CAllocationCount", "CNetlink", "BlockCore", "BlockSim", "LinuxIO", "DiskFormats", "SCSI",
         "TransportTCMU", "TestKit",
       ]),
+    tests(
+      "DiskFormatsTests",
+      ["BlockCore", "BlockSim", "Hashing", "LinuxIO", "DiskFormats", "Volumes", "TestKit"]),
+    tests("DeviceMapperTests", ["CDevMapper", "BlockCore", "LinuxIO", "DeviceMapper", "TestKit"]),
+    .executableTarget(
+      name: "DeviceMapperCheck", dependencies: ["CLinux", "BlockCore", "LinuxIO", "DeviceMapper", system_],
+      path: "Tests/Kernel/DeviceMapperCheck", swiftSettings: strict),
     tests("ImagesTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
     tests("OverlayBDTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
   ],
@@ -181,6 +203,13 @@ if Context.environment["ASHLAR_FUZZ"] != nil {
         dependencies: ["FuzzKit", "BlockCore", "BlockSim", "OverlayBD", "Images", "SCSI", "Handlers"],
         path: "Fuzz/Fuzz\(parser)",
         swiftSettings: strict))
+  }
+  for parser in ["DMTable", "Volume"] {
+    package.targets.append(
+      .executableTarget(
+        name: "Fuzz\(parser)",
+        dependencies: ["FuzzKit", "BlockCore", "BlockSim", "Hashing", "DiskFormats", "DeviceMapper"],
+        path: "Fuzz/Fuzz\(parser)", swiftSettings: strict))
   }
   package.targets.append(
     .executableTarget(

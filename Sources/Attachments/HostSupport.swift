@@ -36,6 +36,25 @@ public enum HostSupport {
     public var choice: String?
     /// Why.
     public var reason: String
+    /// What it offers for sandboxes; `nil` if nobody has looked.
+    public var sandboxes: SandboxReport?
+  }
+
+  /// What a host offers for sandboxes.
+  public struct SandboxReport: Sendable, Hashable, Codable {
+    /// What was looked at.
+    public var findings: [Finding]
+    /// The driver of a new sandbox; `nil` if there can be none.
+    public var driver: String?
+    /// Why.
+    public var reason: String
+
+    /// Makes a report; the parameters are those of the properties.
+    public init(findings: [Finding], driver: String?, reason: String) {
+      self.findings = findings
+      self.driver = driver
+      self.reason = reason
+    }
   }
 
   /// Looks at the host.

@@ -132,4 +132,26 @@ public enum Limits {
   public static let ringBytes = 8 << 30
   /// Bytes that the kernel may queue for us in events: a burst of some thousand devices.
   public static let eventBufferBytes = 4 << 20
+
+  // Device-mapper
+
+  /// Bytes of an answer of device-mapper that are tried first.
+  public static let deviceMapperFirstBytes = 16 << 10
+  /// Bytes of an answer of device-mapper: 100,000 devices of the longest name.
+  public static let deviceMapperBytes = 16 << 20
+  /// Lines of a device-mapper table.
+  public static let deviceMapperTargets = 4096
+  /// Bytes of one target's parameters or status.
+  public static let deviceMapperParameterBytes = 4096
+
+  // Sandboxes
+
+  /// Bytes in a sandbox's name.
+  public static let sandboxNameBytes = 64
+  /// Bytes of a sandbox's disk: 64 TiB.
+  public static let sandboxBytes: UInt64 = 64 << 40
+  /// Bytes of a thin pool's metadata: what the kernel can use (dm-thin-metadata.h).
+  public static let thinMetadataBytes: UInt64 = 255 * ((1 << 14) - 64) * 4096
+  /// Events that a manager remembers.
+  public static let sandboxEvents = 256
 }

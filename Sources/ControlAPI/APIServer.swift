@@ -8,11 +8,13 @@ import Hummingbird
 import Images
 import Logging
 import NIOCore
+import Sandboxes
 import ServiceLifecycle
 
 /// The manager's HTTP interface on a Unix socket; its routes stand in docs/api.md.
 public struct APIServer: Sendable {
   private let manager: Manager
+  private let sandboxes: Sandboxes
   private let services: HostServices
   private let status: @Sendable (Int) -> ManagerStatus
   private let onShutdown: @Sendable () -> Void
@@ -22,15 +24,18 @@ public struct APIServer: Sendable {
   ///
   /// - Parameters:
   ///   - manager: Who does what is asked.
+  ///   - sandboxes: Who does what is asked of sandboxes.
   ///   - services: The host's files, for finding images.
   ///   - status: What the manager says of itself, given the number of attachments.
   ///   - onShutdown: Called when somebody asks the manager to stop.
   ///   - onKeep: Called when somebody asks the manager to stay also with nothing to do.
   public init(
-    _ manager: Manager, _ services: HostServices, status: @escaping @Sendable (Int) -> ManagerStatus,
+    _ manager: Manager, _ sandboxes: Sandboxes, _ services: HostServices,
+    status: @escaping @Sendable (Int) -> ManagerStatus,
     onShutdown: @escaping @Sendable () -> Void, onKeep: @escaping @Sendable () -> Void
   ) {
     self.manager = manager
+    self.sandboxes = sandboxes
     self.services = services
     self.status = status
     self.onShutdown = onShutdown
@@ -84,6 +89,7 @@ public struct APIServer: Sendable {
         DetachReply(gone: try await manager.detach(try Self.id(context), force: isForced))
       }
     }
+    SandboxRoutes(sandboxes: sandboxes).add(to: router)
     return router
   }
 
@@ -123,7 +129,7 @@ public struct APIServer: Sendable {
     try AttachmentID(escapedInURL: context.parameters.get("id") ?? "")
   }
 
-  private static func body<Body: Decodable>(of request: Request) async throws(BlockError) -> Body {
+  static func body<Body: Decodable>(of request: Request) async throws(BlockError) -> Body {
     do {
       let buffer = try await request.body.collect(upTo: Limits.requestBodyBytes)
       return try JSONDecoder().decode(Body.self, from: Data(buffer.readableBytesView))
@@ -136,7 +142,7 @@ public struct APIServer: Sendable {
   }
 
   /// Runs a body and turns its error into an answer.
-  private static func explained<Body: Encodable>(
+  static func explained<Body: Encodable>(
     _ body: () async throws(BlockError) -> Body
   ) async throws -> Response {
     do throws(BlockError) {

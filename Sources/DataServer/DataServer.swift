@@ -17,6 +17,7 @@ public struct DataServer {
     case connected(Peer)
     case message(ManagerMessage, [Int32], from: Peer)
     case disconnected(Peer)
+    case exported(connection: UInt32)
     case made(Result<any ServedDevice, BlockError>)
     case changed(BlockError?, for: Peer)
     case deviceEnded(isGone: Bool)
@@ -43,6 +44,8 @@ public struct DataServer {
   private var order: ServerOrder?
   private var device: (any ServedDevice)?
   private var isCommitted = false
+  /// The number of the FUSE connection, once there is one.
+  private var connection: UInt32?
 
   /// Serves until the device is gone.
   ///
@@ -136,8 +139,10 @@ public struct DataServer {
         peer = nil
         if !isCommitted {
           log.notice("the manager went away before the device was committed; giving it up")
+          abortConnection()
           return 1
         }
+      case .exported(let number): connection = number
       case .made(.success(let made)):
         device = made
         watch(made)
@@ -197,10 +202,23 @@ public struct DataServer {
     let handler = self.handler
     Task {
       do throws(BlockError) {
-        post.yield(.made(.success(try await makeServedDevice(order, handler, log: log))))
+        let made = try await makeServedDevice(order, handler, log: log) { number in
+          post.yield(.exported(connection: number))
+        }
+        post.yield(.made(.success(made)))
       } catch {
         post.yield(.made(.failure(error)))
       }
+    }
+  }
+
+  /// Fails what the kernel waits for: a thread of ours that does would keep this process from ending.
+  private func abortConnection() {
+    guard let connection else { return }
+    do throws(BlockError) {
+      try FUSEControl.abort(connection)
+    } catch {
+      log.error("\(error)")
     }
   }
 

@@ -17,9 +17,14 @@ final class LoopServedDevice: ServedDevice {
 
   /// Opens an order's image and makes the device.
   ///
+  /// - Parameters:
+  ///   - order: What the manager has ordered.
+  ///   - handler: What opens the disk; `nil` for the engine's own.
+  ///   - log: Where trouble goes.
+  ///   - onConnection: Told the number of the FUSE connection as soon as there is one.
   /// - Throws: A `BlockError`; nothing is left then.
   static func make(
-    _ order: ServerOrder, _ handler: (any Handler)?, log: Logger
+    _ order: ServerOrder, _ handler: (any Handler)?, log: Logger, onConnection: (UInt32) -> Void
   ) async throws(BlockError) -> LoopServedDevice {
     let executor = BlockingExecutor(label: "waiting requests")
     let image = try await withTaskExecutorPreference(executor) { () async throws(BlockError) in
@@ -36,12 +41,15 @@ final class LoopServedDevice: ServedDevice {
     ) { message in limiter.warning(message) }
     let export = started.export
     let connection = started.connection
+    onConnection(connection)
     let file = started.file
     let geometry = image.volume.geometry
-    let loop = try LoopDevice.attach(
-      file,
-      .init(
-        isReadOnly: geometry.isReadOnly, blockSize: geometry.logicalBlockSize, label: "ashlar:\(order.id)"))
+    let loop = try export.settingUp { () throws(BlockError) in
+      try LoopDevice.attach(
+        file,
+        .init(
+          isReadOnly: geometry.isReadOnly, blockSize: geometry.logicalBlockSize, label: "ashlar:\(order.id)"))
+    }
     // From here on the loop device alone holds the file: a process that is killed must not have to close
     // a file that it serves itself.
     try file.close(step: "close", object: "the exported file")

@@ -39,10 +39,13 @@ protocol ServedDevice: AnyObject, Sendable {
 ///   - order: What the manager has ordered.
 ///   - handler: What opens the disk; `nil` for the engine's own.
 ///   - log: Where trouble goes.
+///   - onConnection: Told the number of a FUSE connection as soon as there is one.
 /// - Throws: A `BlockError`; nothing of ours is left then.
 func makeServedDevice(
-  _ order: ServerOrder, _ handler: (any Handler)?, log: Logger
+  _ order: ServerOrder, _ handler: (any Handler)?, log: Logger, onConnection: (UInt32) -> Void
 ) async throws(BlockError) -> any ServedDevice {
-  if order.spec.backstore == nil { return try await LoopServedDevice.make(order, handler, log: log) }
+  if order.spec.backstore == nil {
+    return try await LoopServedDevice.make(order, handler, log: log, onConnection: onConnection)
+  }
   return try await RingServedDevice.make(order, handler, log: log)
 }

@@ -133,6 +133,8 @@ public actor BackstoreService {
       try await serve(backstore, entry.configuration, .fresh)
     case .reconfiguredSize(let byteCount): try await change(known, .size(byteCount))
     case .reconfiguredWriteCache(let isOn): try await change(known, .writeCache(isOn))
+    // Who restores a saved backstore sets it to what it is already (rtslib).
+    case .reconfiguredConfiguration(entry.configuration): break
     case .reconfiguredConfiguration(let text): try await change(known, .configuration(text))
     case .removed, .reconfiguredOtherwise: return false
     }

@@ -86,7 +86,7 @@ extension Image {
   }
 
   /// The runs of blocks that are not all zeros.
-  static func nonZeroRuns(of bytes: [UInt8]) -> [Range<Int>] {
+  public static func nonZeroRuns(of bytes: [UInt8]) -> [Range<Int>] {
     let block = Limits.pageSize
     var runs: [Range<Int>] = []
     bytes.withUnsafeBytes { bytes in

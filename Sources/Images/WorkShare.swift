@@ -2,12 +2,12 @@ import BlockCore
 import Synchronization
 
 /// Spreads a list of ranges over tasks, each with a workspace of its own.
-enum WorkShare {
+public enum WorkShare {
   /// Bytes of one piece of work.
-  static let pieceByteCount: UInt64 = 4 << 20
+  public static let pieceByteCount: UInt64 = 4 << 20
 
   /// Ranges cut into pieces of at most ``pieceByteCount``, at multiples of it.
-  static func pieces(of ranges: [Range<UInt64>]) -> [Range<UInt64>] {
+  public static func pieces(of ranges: [Range<UInt64>]) -> [Range<UInt64>] {
     ranges.flatMap { range -> [Range<UInt64>] in
       var pieces: [Range<UInt64>] = []
       var start = range.lowerBound
@@ -27,7 +27,7 @@ enum WorkShare {
   ///   - taskCount: How many tasks share it.
   ///   - body: Does one piece, with the task's own workspace.
   /// - Throws: What the body throws; `cancelled` if the task is cancelled.
-  static func forEach(
+  public static func forEach(
     _ pieces: [Range<UInt64>], taskCount: Int,
     _ body: @escaping @Sendable (Range<UInt64>, Workspace) async throws(BlockError) -> Void
   ) async throws(BlockError) {

@@ -224,6 +224,17 @@ extension LinuxFile {
       POSIX_FADV_WILLNEED)
   }
 
+  /// Forgets what the page cache has of it and of what is on disk, so that the next read asks the disk.
+  ///
+  /// - Throws: By errno.
+  public func dropCache() throws(BlockError) {
+    let code = posix_fadvise(descriptor.raw, 0, 0, POSIX_FADV_DONTNEED)
+    guard code == 0 else {
+      throw BlockError(errno: Errno(rawValue: code), step: "drop the cache of", object: name)
+    }
+    residency?.forgetAll()
+  }
+
   private func unreadable(at offset: UInt64, _ count: Int, _ code: Errno) -> BlockError {
     BlockError(
       .ioError, step: "read", object: name,

@@ -89,6 +89,42 @@ public struct LinuxFileSystem: FileSystem {
 }
 
 extension LinuxFileSystem {
+  /// Makes a file longer or shorter; what is new reads as zeros.
+  ///
+  /// - Throws: By errno.
+  public static func resize(_ path: String, to byteCount: UInt64) throws(BlockError) {
+    guard truncate(path, off_t(byteCount)) == 0 else {
+      throw .lastErrno(step: "set the size of", object: path)
+    }
+  }
+
+  /// The bytes that a file takes on its disk; 0 if it is not there.
+  public static func allocatedBytes(_ path: String) -> UInt64 {
+    var status = stat()
+    return stat(path, &status) == 0 ? UInt64(status.st_blocks) * 512 : 0
+  }
+
+  /// Copies a file with its holes: by reference where the file system can do that, and by its data elsewhere.
+  ///
+  /// - Throws: `conflict` if the copy is there already, others by errno.
+  public static func copySparse(_ path: String, to copy: String) async throws(BlockError) {
+    let source = try LinuxFile(path, for: .readOnly)
+    let target = try Descriptor.open(copy, O_RDWR | O_CREAT | O_EXCL, step: "create")
+    if clinux_ioctl_value(target.raw, clinux_FICLONE, UInt(source.descriptor.raw)) == 0 { return }
+    guard ftruncate(target.raw, off_t(source.byteCount)) == 0 else {
+      throw .lastErrno(step: "set the size of", object: copy)
+    }
+    let file = try LinuxFile(copy, for: .readWrite)
+    let workspace = Workspace()
+    for extent in try await source.dataExtents(from: 0) {
+      for start in stride(from: extent.lowerBound, to: extent.upperBound, by: Limits.requestBytes) {
+        let count = Int(min(UInt64(Limits.requestBytes), extent.upperBound - start))
+        let bytes = try await source.bytes(at: start, byteCount: count, using: workspace)
+        try await file.write(at: start, from: bytes.span.bytes, isDurable: false)
+      }
+    }
+  }
+
   /// Writes a value to an attribute of sysfs, procfs or configfs: in one call, as those want it.
   ///
   /// - Throws: By errno.

@@ -10,7 +10,12 @@ import SystemPackage
 public struct LoopDevice: ~Copyable, Sendable {
   /// The device's number: N of `/dev/loopN`.
   public let number: Int
-  private let descriptor: Descriptor
+  let descriptor: Descriptor
+
+  init(number: Int, descriptor: consuming Descriptor) {
+    self.number = number
+    self.descriptor = descriptor
+  }
 
   /// The device's path.
   public var path: String { "/dev/loop\(number)" }
@@ -23,12 +28,20 @@ public struct LoopDevice: ~Copyable, Sendable {
     public var blockSize: Int
     /// What `losetup` shows beside the backing file; at most 63 bytes of it.
     public var label: String
+    /// Where the device begins in the file, in bytes.
+    public var offset: UInt64
+    /// How many bytes of the file it shows; 0 for all behind `offset`.
+    public var byteCount: UInt64
 
     /// Makes a configuration; the parameters are those of the properties.
-    public init(isReadOnly: Bool, blockSize: Int, label: String) {
+    public init(
+      isReadOnly: Bool, blockSize: Int, label: String, offset: UInt64 = 0, byteCount: UInt64 = 0
+    ) {
       self.isReadOnly = isReadOnly
       self.blockSize = blockSize
       self.label = label
+      self.offset = offset
+      self.byteCount = byteCount
     }
   }
 
@@ -79,7 +92,7 @@ public struct LoopDevice: ~Copyable, Sendable {
   }
 
   /// Opens a device's node; makes it where `/dev` lacks it, as in a container with a `/dev` of its own.
-  private static func openNode(_ number: Int) throws(BlockError) -> Descriptor {
+  static func openNode(_ number: Int) throws(BlockError) -> Descriptor {
     let path = "/dev/loop\(number)"
     do {
       return try Descriptor.open(path, O_RDWR)
@@ -97,6 +110,8 @@ public struct LoopDevice: ~Copyable, Sendable {
     config.fd = UInt32(file.raw)
     config.block_size = UInt32(configuration.blockSize)
     config.info.lo_flags = UInt32(LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO)
+    config.info.lo_offset = configuration.offset
+    config.info.lo_sizelimit = configuration.byteCount
     if configuration.isReadOnly { config.info.lo_flags |= UInt32(LO_FLAGS_READ_ONLY) }
     withUnsafeMutableBytes(of: &config.info.lo_file_name) { name in
       name.copyBytes(from: configuration.label.utf8.prefix(name.count - 1))

@@ -33,11 +33,19 @@ extension BlockDevice {
   /// - Throws: `notFound` if the kernel has no such partition, others by errno.
   public static func makeNode(ofName name: String) throws(BlockError) {
     let device = try numbers(ofName: name)
-    let path = "/dev/\(name)"
-    guard mknod(path, S_IFBLK | 0o660, device) == 0 || errno == EEXIST else {
+    try makeNode(
+      at: "/dev/\(name)", DeviceNumbers(major: clinux_major(device), minor: clinux_minor(device)))
+  }
+
+  /// Makes a node for a block device; that one is there already is no error.
+  ///
+  /// - Throws: By errno.
+  public static func makeNode(at path: String, _ numbers: DeviceNumbers) throws(BlockError) {
+    guard mknod(path, S_IFBLK | 0o660, clinux_makedev(numbers.major, numbers.minor)) == 0 || errno == EEXIST
+    else {
       throw .lastErrno(
         step: "make the missing node", object: path,
-        remedy: "Make it: mknod \(path) b \(clinux_major(device)) \(clinux_minor(device)).")
+        remedy: "Make it: mknod \(path) b \(numbers.major) \(numbers.minor).")
     }
   }
 }

@@ -35,7 +35,7 @@ extension LogicalUnit {
   func orWrite(_ command: Command, _ workspace: Workspace) async throws(SenseData) -> CommandResult {
     let extent = Extent(command.cdb)
     if extent.asksForProtection { throw .invalidField(1) }
-    let range = received(try transferRange(extent.lba, extent.blocks), command)
+    let range = received(try range(extent.lba, extent.blocks), command)
     if range.isEmpty { return .good }
     let claim = await claims.take(range, exclusively: true)
     defer { claims.release(claim) }

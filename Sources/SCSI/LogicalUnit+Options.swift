@@ -28,7 +28,9 @@ extension LogicalUnit {
     public var configuration = ""
     /// The target port through which the unit is seen, if that is known.
     public var targetPort: @Sendable () -> TargetPort? = { nil }
-    /// The largest transfer in logical blocks; 0 for no limit.
+    /// The largest transfer that initiators are told, in logical blocks; 0 for no limit.
+    ///
+    /// A longer one is served all the same: its data is there.
     public var maximumTransferBlocks: UInt32 = 0
     /// Bytes in a physical block: a power of two times the logical block; 0 if it is the logical block.
     public var physicalBlockBytes = 0

@@ -10,7 +10,7 @@ extension LogicalUnit {
   private func stream(_ transfer: Transfer, _ command: Command) throws(SenseData) -> BlockStream {
     try admit(transfer.isWrite ? [.medium, .writes] : .medium)
     if transfer.asksTooMuch { throw .invalidFieldInCDB }
-    let whole = try transferRange(transfer.lba, transfer.blocks)
+    let whole = try range(transfer.lba, transfer.blocks)
     let blockSize = volume.geometry.logicalBlockSize
     let count = min(Int(whole.upperBound - whole.lowerBound), command.data.byteCount)
     let moved = (transfer.isWrite ? count : count + blockSize - 1) / blockSize * blockSize
@@ -18,17 +18,6 @@ extension LogicalUnit {
       isWrite: transfer.isWrite, flags: transfer.isWrite ? writeFlags(transfer.forcesUnitAccess) : [],
       range: whole.lowerBound..<whole.lowerBound + UInt64(moved), cursor: PieceCursor(command.data),
       blockSize: blockSize)
-  }
-
-  /// The bytes of blocks that data is to be transferred for.
-  ///
-  /// - Throws: 5/2400 for more than the largest transfer, 5/2100 for what is not there.
-  @inline(__always)
-  func transferRange(_ lba: UInt64, _ blocks: UInt64) throws(SenseData) -> Range<UInt64> {
-    if options.maximumTransferBlocks != 0 && blocks > options.maximumTransferBlocks {
-      throw .invalidFieldInCDB
-    }
-    return try range(lba, blocks)
   }
 
   /// How to write: through the cache if there is none, or the command says so.

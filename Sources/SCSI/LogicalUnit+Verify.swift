@@ -27,7 +27,7 @@ extension LogicalUnit {
   func verify(_ command: Command, _ workspace: Workspace) async throws(SenseData) -> CommandResult {
     let extent = Extent(command.cdb)
     if extent.asksForProtection || extent.byteCheck == 2 { throw .invalidField(1) }
-    var range = try transferRange(extent.lba, extent.blocks)
+    var range = try range(extent.lba, extent.blocks)
     let blockSize = volume.geometry.logicalBlockSize
     switch extent.byteCheck {
     case 0: try await compare(range, workspace) { _, _ in nil }
@@ -54,7 +54,7 @@ extension LogicalUnit {
   func writeAndVerify(_ command: Command, _ workspace: Workspace) async throws(SenseData) -> CommandResult {
     let extent = Extent(command.cdb)
     if extent.asksForProtection || extent.byteCheck > 1 { throw .invalidField(1) }
-    let range = received(try transferRange(extent.lba, extent.blocks), command)
+    let range = received(try range(extent.lba, extent.blocks), command)
     let claim = await claims.take(range)
     defer { claims.release(claim) }
     let stream = BlockStream(

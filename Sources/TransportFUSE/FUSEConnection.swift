@@ -17,6 +17,7 @@ final class FUSEConnection: Sendable {
   private let fileName: String
   private let geometry: VolumeGeometry
   private let onReport: @Sendable (String) -> Void
+  private let isBeingSetUp = Atomic(false)
   // Set in init, freed in deinit; libfuse's session may be used by several threads (fuse_session_loop_mt
   // does the same).
   private nonisolated(unsafe) var session: OpaquePointer?
@@ -35,6 +36,19 @@ final class FUSEConnection: Sendable {
     self.geometry = geometry
     self.onReport = onReport
     try begin(master)
+  }
+
+  /// Whether nobody can have written yet, so that a flush has nothing to flush.
+  var hasNoUsers: Bool { isBeingSetUp.load(ordering: .relaxed) }
+
+  /// Runs a body that sets the device up, before anybody can use it.
+  ///
+  /// The loop driver flushes the file then. A process that is killed meanwhile ends only when that is answered, and
+  /// nobody is left to do so: the answer may not take long.
+  func settingUp<Value: ~Copyable>(_ body: () throws(BlockError) -> Value) throws(BlockError) -> Value {
+    isBeingSetUp.store(true, ordering: .relaxed)
+    defer { isBeingSetUp.store(false, ordering: .relaxed) }
+    return try body()
   }
 
   deinit {

@@ -22,6 +22,7 @@ public final class FUSEExport: Sendable {
   }
 
   private let queues: [FUSEQueue]
+  private let connection: FUSEConnection
   private let threads: [WorkerThread]
 
   /// Exports a volume and opens its file.
@@ -57,7 +58,7 @@ public final class FUSEExport: Sendable {
     for (number, queue) in queues.enumerated() {
       threads.append(try WorkerThread(name: "fuse-\(number)") { queue.run() })
     }
-    let export = FUSEExport(queues, threads)
+    let export = FUSEExport(queues, threads, connection)
     let file = try mount.open(name, volume.geometry.isReadOnly ? O_RDONLY : O_RDWR)
     return Started(export: export, connection: try connectionNumber(of: file), file: file)
   }
@@ -71,7 +72,8 @@ public final class FUSEExport: Sendable {
     return clinux_minor(status.st_dev)
   }
 
-  private init(_ queues: [FUSEQueue], _ threads: [WorkerThread]) {
+  private init(_ queues: [FUSEQueue], _ threads: [WorkerThread], _ connection: FUSEConnection) {
+    self.connection = connection
     self.queues = queues
     self.threads = threads
   }
@@ -104,6 +106,15 @@ public final class FUSEExport: Sendable {
       throw BlockError(errno: Errno(rawValue: errno), step: "clone", object: "/dev/fuse")
     }
     return clone
+  }
+
+  /// Runs a body that makes the loop device, before anybody can use it; flushes are answered without one meanwhile.
+  ///
+  /// - Throws: What the body throws.
+  public func settingUp<Value: ~Copyable>(
+    _ body: () throws(BlockError) -> Value
+  ) throws(BlockError) -> Value {
+    try connection.settingUp(body)
   }
 
   /// What all queues have done so far.

@@ -64,7 +64,12 @@ final class FUSEQueue: Sendable {
     switch header.opcode {
     case FUSE_READ.rawValue: return serveRead(slot, header, workspace)
     case FUSE_WRITE.rawValue: return serveWrite(slot, header, workspace)
-    case FUSE_FSYNC.rawValue: return serveCommand(slot, header, .flush, workspace)
+    case FUSE_FSYNC.rawValue:
+      if shared.hasNoUsers {
+        send(header.unique, 0, UnsafeMutableRawBufferPointer(start: nil, count: 0))
+        return .done
+      }
+      return serveCommand(slot, header, .flush, workspace)
     case FUSE_FALLOCATE.rawValue: return serveAllocation(slot, header, workspace)
     // A request that waits cannot be called back; ignoring that is allowed.
     case FUSE_INTERRUPT.rawValue: return .done

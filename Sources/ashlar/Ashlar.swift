@@ -11,6 +11,7 @@ struct Ashlar: AsyncParsableCommand {
     subcommands: [
       AttachCommand.self, DetachCommand.self, ListCommand.self, InspectCommand.self, MountCommand.self,
       UnmountCommand.self, ImageCommand.self, DoctorCommand.self, DaemonCommand.self,
+      VolumeCommand.self, SandboxCommand.self,
     ])
 
   /// Exit status 0 for success, 1 for a failure, 2 for a wrong call.

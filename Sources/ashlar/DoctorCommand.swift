@@ -15,7 +15,9 @@ struct DoctorCommand: ParsableCommand {
   var json = false
 
   func run() throws {
-    let report = HostSupport.report(instance.directories)
+    var report = HostSupport.report(instance.directories)
+    let sandboxes = SandboxSupport.report()
+    report.sandboxes = sandboxes
     if json {
       try Output.json(report)
     } else {
@@ -28,6 +30,10 @@ struct DoctorCommand: ParsableCommand {
       for finding in report.transports { show(finding) }
       Output.line("")
       Output.line("auto chooses \(report.choice ?? "nothing"): \(report.reason)")
+      Output.line("")
+      Output.line("sandboxes:")
+      for finding in sandboxes.findings { show(finding) }
+      Output.line("a new sandbox gets \(sandboxes.driver ?? "nothing"): \(sandboxes.reason)")
     }
     if report.choice == nil { throw ExitCode(1) }
   }

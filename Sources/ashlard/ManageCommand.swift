@@ -7,6 +7,7 @@ import FoundationEssentials
 import Glibc
 import LinuxIO
 import Logging
+import Sandboxes
 import ServiceLifecycle
 import TCMUService
 import UnixSignals
@@ -30,6 +31,9 @@ struct ManageCommand: AsyncParsableCommand {
   @Option(help: .hidden)
   var report: Int32?
 
+  @Option(help: .hidden)
+  var sandboxFault: String?
+
   @Flag(name: .shortAndLong, help: "Log more.")
   var verbose = false
 
@@ -42,8 +46,12 @@ struct ManageCommand: AsyncParsableCommand {
       root: root, run: runDirectory, environment: ProcessInfo.processInfo.environment,
       workingDirectory: FileManager.default.currentDirectoryPath)
     let manager: Manager
+    let sandboxes: Sandboxes
     do throws(BlockError) {
       manager = try await start(directories, log)
+      sandboxes = try Sandboxes(
+        .init(directory: directories.root, onStep: try SandboxFault.steps(sandboxFault)), .linux, log: log)
+      try await sandboxes.recover()
     } catch {
       if let report { try StartReport.write(try encodeMessage(ErrorReply(error)), to: report) }
       throw Ashlard.fail(error, log)
@@ -60,7 +68,7 @@ struct ManageCommand: AsyncParsableCommand {
     let stop = Wish()
     let keep = Wish()
     let api = APIServer(
-      manager, .linux,
+      manager, sandboxes, .linux,
       status: { count in
         ManagerStatus(
           version: Release.version, pid: getpid(), attachments: count, root: directories.root,
@@ -74,7 +82,8 @@ struct ManageCommand: AsyncParsableCommand {
         services: [
           .init(service: api.service(socket: directories.apiSocket, log: quiet)),
           .init(
-            service: Watch(manager: manager, stop: stop, keep: keep, idleExit: idleExit),
+            service: Watch(
+              manager: manager, sandboxes: sandboxes, stop: stop, keep: keep, idleExit: idleExit),
             successTerminationBehavior: .gracefullyShutdownGroup),
         ],
         gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
@@ -103,14 +112,19 @@ extension ManageCommand {
 /// Ends the manager when it is asked to, or when it has had nothing to do for long enough.
 private struct Watch: Service {
   let manager: Manager
+  let sandboxes: Sandboxes
   let stop: Wish
   let keep: Wish
   let idleExit: Int
 
   func run() async throws {
+    let care = Task { await sandboxes.watchOver() }
+    defer { care.cancel() }
     try await cancelWhenGracefulShutdown {
       while !stop.isRaised {
-        if idleExit > 0, !keep.isRaised, let idle = await manager.idleTime, idle >= .seconds(idleExit) {
+        if idleExit > 0, !keep.isRaised, let idle = await manager.idleTime, idle >= .seconds(idleExit),
+          !sandboxes.isActive
+        {
           return
         }
         try await Task.sleep(for: .milliseconds(100))

@@ -102,6 +102,7 @@ static const unsigned long clinux_BLKGETSIZE64 = BLKGETSIZE64;
 static const unsigned long clinux_BLKPG = BLKPG;
 static const unsigned long clinux_BLKSSZGET = BLKSSZGET;
 static const unsigned long clinux_FUSE_DEV_IOC_CLONE = FUSE_DEV_IOC_CLONE;
+static const unsigned long clinux_FICLONE = FICLONE;
 static const int clinux_RLIMIT_NOFILE = RLIMIT_NOFILE;
 // For _GNU_SOURCE only; the same number on every architecture that Swift knows.
 static const int clinux_O_PATH = 010000000;

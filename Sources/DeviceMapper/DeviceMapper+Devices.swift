@@ -1,0 +1,243 @@
+import BlockCore
+import CDevMapper
+import Glibc
+import LinuxIO
+import SystemPackage
+
+/// How udev is to treat our devices, in the upper half of the event number of a call.
+///
+/// Without a cookie in the lower half nobody waits for udev, and nothing of ours is left in the system if we
+/// die. What the flags forbid: links of udev's own, and the looks of blkid and of other rules into the
+/// device, which would hold it open when it is to go. Where no udev runs, they have no effect.
+enum UdevFlags {
+  static let all =
+    UInt32(
+      DM_UDEV_DISABLE_DM_RULES_FLAG | DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG | DM_UDEV_DISABLE_DISK_RULES_FLAG
+        | DM_UDEV_DISABLE_OTHER_RULES_FLAG | DM_UDEV_DISABLE_LIBRARY_FALLBACK | DM_UDEV_PRIMARY_SOURCE_FLAG)
+    << UInt32(DM_UDEV_FLAGS_SHIFT)
+}
+
+extension DeviceMapper {
+  /// How a device is to be suspended.
+  public struct SuspendOptions: OptionSet, Sendable {
+    /// The flags of the ioctl.
+    public let rawValue: Int32
+
+    /// Makes a set of the flags of the ioctl.
+    public init(rawValue: Int32) { self.rawValue = rawValue }
+
+    /// Keep back what is queued rather than wait until it is written.
+    public static let withoutFlush = SuspendOptions(rawValue: DM_NOFLUSH_FLAG)
+    /// Leave a file system on the device as it is rather than freeze it.
+    public static let withoutFreeze = SuspendOptions(rawValue: DM_SKIP_LOCKFS_FLAG)
+  }
+
+  /// Makes a device with a table, usable when this returns, and its node.
+  ///
+  /// If it fails, nothing is left.
+  ///
+  /// - Parameters:
+  ///   - name: 1 to 127 bytes without a slash.
+  ///   - uuid: 1 to 128 bytes without a slash that no other device has.
+  ///   - table: What it is made of.
+  ///   - isReadOnly: Whether writes are refused.
+  /// - Throws: `conflict` if name or UUID is taken, what the kernel says of the table with its words.
+  public func create(
+    _ name: String, uuid: String, _ table: Table, isReadOnly: Bool = false
+  ) throws(BlockError) -> MappedDevice {
+    try Self.check(name, limit: Int(DM_NAME_LEN) - 1)
+    try Self.check(uuid, limit: Int(DM_UUID_LEN) - 1)
+    var request = Request(.name(name))
+    request.uuid = uuid
+    do {
+      _ = try call(cdm_DEV_CREATE, request, step: "create", object: name)
+    } catch  where error.errno == .resourceBusy {
+      throw BlockError(
+        .conflict, step: "create", object: name,
+        cause: "there is a device of that name or UUID already",
+        remedy: "Choose another name, or remove that device: dmsetup info \(name).", errno: error.errno)
+    }
+    do {
+      try load(table, into: .uuid(uuid), isReadOnly: isReadOnly)
+      var device = try resume(.uuid(uuid))
+      device.name = name
+      try makeNode(name, device.numbers)
+      return device
+    } catch {
+      do {
+        try remove(.uuid(uuid))
+      } catch let further {
+        throw error.aggravated(by: further, while: "removing what was made of it")
+      }
+      throw error
+    }
+  }
+
+  private static func check(_ text: String, limit: Int) throws(BlockError) {
+    guard (1...limit).contains(text.utf8.count),
+      !text.utf8.contains(where: { $0 == 0 || $0 == UInt8(ascii: "/") }),
+      text != ".", text != ".."
+    else {
+      throw BlockError(
+        .invalidArgument, step: "use the device-mapper name", object: "\"\(text)\"",
+        cause: "it must have 1 to \(limit) bytes and no slash")
+    }
+  }
+
+  /// Gives a device a table that works from the next ``resume(_:)`` on.
+  ///
+  /// - Throws: By errno, with what the kernel's log says of it.
+  public func load(
+    _ table: Table, into device: DeviceReference, isReadOnly: Bool = false
+  ) throws(BlockError) {
+    var request = Request(device, flags: isReadOnly ? DM_READONLY_FLAG : 0)
+    request.payload = try table.encoded()
+    request.targetCount = UInt32(table.lines.count)
+    let log = try KernelLog()
+    do {
+      _ = try call(cdm_TABLE_LOAD, request, step: "load a table into", object: device.description)
+    } catch {
+      throw log.explained(error)
+    }
+  }
+
+  /// Throws away a table that waits for the next resume.
+  public func clear(_ device: DeviceReference) throws(BlockError) {
+    _ = try call(cdm_TABLE_CLEAR, Request(device), step: "clear the table of", object: device.description)
+  }
+
+  /// Lets requests through again, by the table that was loaded last.
+  ///
+  /// - Returns: The device as it is now.
+  /// - Throws: By errno, with what the kernel's log says of it.
+  @discardableResult
+  public func resume(_ device: DeviceReference) throws(BlockError) -> MappedDevice {
+    var request = Request(device)
+    request.eventNumber = UdevFlags.all
+    let log = try KernelLog()
+    do {
+      return try call(cdm_DEV_SUSPEND, request, step: "resume", object: device.description).device
+    } catch {
+      throw log.explained(error)
+    }
+  }
+
+  /// Holds back requests; waits until those on their way are done and a file system on it is consistent.
+  ///
+  /// It waits on the calling thread, for as long as the storage below takes.
+  ///
+  /// - Throws: By errno.
+  public func suspend(_ device: DeviceReference, _ options: SuspendOptions = []) throws(BlockError) {
+    _ = try call(
+      cdm_DEV_SUSPEND, Request(device, flags: DM_SUSPEND_FLAG | options.rawValue), step: "suspend",
+      object: device.description)
+  }
+
+  /// Replaces the table of a device, with its requests held back meanwhile.
+  ///
+  /// - Throws: By errno; the device goes on by its old table then.
+  public func replaceTable(
+    of device: DeviceReference, with table: Table, isReadOnly: Bool = false, _ options: SuspendOptions = []
+  ) throws(BlockError) {
+    try load(table, into: device, isReadOnly: isReadOnly)
+    do {
+      try suspend(device, options)
+      try resume(device)
+    } catch {
+      do {
+        try clear(device)
+        try resume(device)
+      } catch let further {
+        throw error.aggravated(by: further, while: "going back to the old table")
+      }
+      throw error
+    }
+  }
+
+  /// Removes a device and its node.
+  ///
+  /// - Parameters:
+  ///   - device: The device.
+  ///   - deferred: Whether one that is open goes when its last user closes it, instead of the error `busy`.
+  /// - Returns: Whether it is gone; `false` only if deferred.
+  /// - Throws: `busy` if it is open, `notFound` if it is not there, others by errno.
+  @discardableResult
+  public func remove(_ device: DeviceReference, deferred: Bool = false) throws(BlockError) -> Bool {
+    let name = try info(device)?.name
+    var request = Request(device, flags: deferred ? DM_DEFERRED_REMOVE : 0)
+    request.eventNumber = UdevFlags.all
+    let reply = try call(cdm_DEV_REMOVE, request, step: "remove", object: device.description)
+    // An answer with that flag says that the device stays until it is closed.
+    if deferred, reply.device.isRemovedWhenClosed { return false }
+    if let name { removeNode(name) }
+    return true
+  }
+
+  /// Gives a device another name, and its node too.
+  ///
+  /// - Throws: `conflict` if that is taken, others by errno.
+  public func rename(_ name: String, to new: String) throws(BlockError) {
+    try Self.check(new, limit: Int(DM_NAME_LEN) - 1)
+    var request = Request(.name(name))
+    request.payload = Array(new.utf8) + [0]
+    request.eventNumber = UdevFlags.all
+    do {
+      let device = try call(cdm_DEV_RENAME, request, step: "rename to \(new)", object: name).device
+      removeNode(name)
+      try makeNode(new, device.numbers)
+    } catch  where error.errno == .resourceBusy {
+      throw BlockError(
+        .conflict, step: "rename to \(new)", object: name, cause: "there is a device of that name already",
+        errno: error.errno)
+    }
+  }
+
+  /// Sends a message to the target at a sector: thin pools take orders that way.
+  ///
+  /// - Throws: By errno.
+  public func send(_ message: String, to device: DeviceReference, sector: UInt64 = 0) throws(BlockError) {
+    var request = Request(device)
+    request.payload = withUnsafeBytes(of: sector) { Array($0) } + Array(message.utf8) + [0]
+    let log = try KernelLog()
+    do {
+      _ = try call(
+        cdm_TARGET_MSG, request, step: "send \"\(message)\" to", object: device.description)
+    } catch {
+      throw log.explained(error)
+    }
+  }
+}
+
+extension DeviceMapper {
+  /// The node of a device.
+  public static func path(of name: String) -> String { "\(directory)/\(name)" }
+
+  /// Makes the node of a device, by its numbers: nobody else does it for our devices.
+  ///
+  /// What stands there of an earlier device is replaced.
+  func makeNode(_ name: String, _ numbers: DeviceNumbers) throws(BlockError) {
+    let path = Self.path(of: name)
+    do {
+      if try BlockDevice.numbers(ofNode: path) == numbers { return }
+    } catch  where error.errno != .noSuchFileOrDirectory && error.kind != .invalidArgument {
+      throw error
+    } catch {
+      // Nothing is there, or no node; what it is, unlink decides.
+      unlink(path)
+    }
+    unlink(path)
+    try BlockDevice.makeNode(at: path, numbers)
+  }
+
+  /// Removes the node of a device that has gone by itself, as one does that was removed deferred.
+  ///
+  /// A node that stands for a device of that name which is there now stays.
+  public func removeStaleNode(_ name: String) throws(BlockError) {
+    if try info(.name(name)) == nil { removeNode(name) }
+  }
+
+  private func removeNode(_ name: String) {
+    // That it is gone already is no error.
+    unlink(Self.path(of: name))
+  }
+}

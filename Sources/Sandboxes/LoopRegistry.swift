@@ -1,0 +1,66 @@
+import BlockCore
+import LinuxIO
+import Synchronization
+
+/// The loop devices of an instance: one read-only one for each base, whoever asks and by whatever name.
+///
+/// All are autoclear: the kernel takes one apart when the last device that stands on it goes, also if we are not
+/// there any more. Who stands on which one is in the journal. A loop device is known again by its label, which
+/// holds the instance's ID, and by the file beneath it.
+actor LoopRegistry {
+  private let instance: String
+  /// Where the loop device of a base was last; whether it still is, the kernel says.
+  private var numbers: [FileIdentity: Int] = [:]
+
+  init(instance: String) {
+    self.instance = instance
+  }
+
+  private var baseLabel: String { "ashlar-\(instance)-base" }
+
+  /// The loop device of a base, held.
+  ///
+  /// - Throws: `unavailable` without the loop driver, `exhausted` without a free device, others by errno.
+  func device(of base: BaseImages.Base) throws(BlockError) -> LoopDevice {
+    let identity = base.file.identity
+    let label = baseLabel
+    func isIt(_ status: LoopDevice.Status) -> Bool {
+      status.file == identity && status.label == label && status.isReadOnly && status.isAutoclear
+        && status.offset == 0
+    }
+    if let number = numbers[identity] {
+      let device = try LoopDevice(holding: number)
+      if let status = try device.status(), isIt(status) { return device }
+      numbers[identity] = nil
+    } else if let device = try LoopDevice.find(where: isIt) {
+      numbers[identity] = device.number
+      return device
+    }
+    let device = try LoopDevice.attach(
+      base.file.descriptor, .init(isReadOnly: true, blockSize: 512, label: label))
+    numbers[identity] = device.number
+    return device
+  }
+
+  /// What a part of a store is labelled with.
+  nonisolated static func label(_ instance: String, _ storeID: String, _ part: String) -> String {
+    // 63 bytes are kept: 7 + 8 + 1 + 32 + 1 + 5.
+    "ashlar-\(instance)-\(storeID)-\(part)"
+  }
+
+  /// The loop devices that are ours by their label.
+  nonisolated static func labels(of instance: String) throws(BlockError) -> [Int: String] {
+    var found: [Int: String] = [:]
+    for number in LoopDevice.attached {
+      do {
+        let device = try LoopDevice(holding: number)
+        if let status = try device.status(), status.label.hasPrefix("ashlar-\(instance)-") {
+          found[number] = status.label
+        }
+      } catch  where error.kind == .notFound || error.kind == .unavailable {
+        continue
+      }
+    }
+    return found
+  }
+}

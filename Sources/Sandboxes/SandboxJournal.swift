@@ -1,0 +1,250 @@
+import Attachments
+import BlockCore
+import FoundationEssentials
+import GRDB
+import LinuxIO
+
+/// What the sandboxes of an instance are, written down before the kernel or a file is touched.
+///
+/// It is a file beside the attachments' journal: what it speaks of, stores and their bases, outlives a power cut,
+/// so that its commits have to.
+struct SandboxJournal: Sendable {
+  /// One sandbox.
+  struct Row: Codable, FetchableRecord, PersistableRecord, Sendable {
+    static let databaseTableName = "sandbox"
+
+    /// What the user calls it.
+    var name: String
+    /// 16 hexadecimal digits that no other sandbox ever has: part of its devices' UUIDs.
+    var id: String
+    /// A ``SandboxState``.
+    var state: String
+    /// A ``SandboxDriver``.
+    var driver: String
+    /// The store's file.
+    var store: String
+    /// The store's ID in its header, in hexadecimal; forks in one pool share it.
+    var storeID: String
+    /// The number of the device in its pool; 0 for a snapshot.
+    var thinID: Int64
+    /// The base's path.
+    var base: String
+    /// The base's content, in hexadecimal.
+    var baseSHA256: String
+    /// Bytes of the base.
+    var baseSize: Int64
+    /// Bytes of the disk.
+    var size: Int64
+    /// The most that the changes may take, in bytes; 0 for no limit.
+    var quota: Int64
+    /// The boot in which its device was made.
+    var bootID: String
+    /// Seconds since 1970-01-01 00:00:00 UTC.
+    var createdAt: Double
+    /// A file that is being written, and is removed if that is interrupted.
+    var temporary: String?
+  }
+
+  /// The content of a base, computed once.
+  struct BaseRow: Codable, FetchableRecord, PersistableRecord, Sendable {
+    static let databaseTableName = "base"
+
+    /// `st_dev` and `st_ino`.
+    var device: Int64
+    var inode: Int64
+    /// What the digest was computed of: bytes, and the times of the last changes in nanoseconds.
+    var size: Int64
+    var modified: Int64
+    var changed: Int64
+    /// The digest in hexadecimal.
+    var sha256: String
+  }
+
+  /// Who stands on the loop device of a base.
+  struct LoopRow: Codable, FetchableRecord, PersistableRecord, Sendable {
+    static let databaseTableName = "loopReference"
+
+    /// The base's `st_dev` and `st_ino`.
+    var device: Int64
+    var inode: Int64
+    /// The ID of the sandbox.
+    var owner: String
+    /// The boot that the loop device belongs to.
+    var bootID: String
+  }
+
+  /// Tells this instance's kernel devices from those of every other: 8 hexadecimal digits.
+  let instance: String
+  private let database: DatabaseQueue
+
+  /// Opens the journal, and makes it if it is not there.
+  ///
+  /// - Throws: `ioError` with SQLite's words.
+  init(_ path: String, random: any RandomSource) throws(BlockError) {
+    (database, instance) = try Self.explained("open", path) {
+      var configuration = Configuration()
+      configuration.prepareDatabase { database in
+        try database.execute(sql: "PRAGMA journal_mode = WAL")
+        try database.execute(sql: "PRAGMA synchronous = FULL")
+      }
+      let database = try DatabaseQueue(path: path, configuration: configuration)
+      try Self.migrator.migrate(database)
+      let instance = try database.write { database in
+        if let known = try String.fetchOne(database, sql: "SELECT id FROM instance") { return known }
+        let id = hex(random.next() & 0xFFFF_FFFF, digits: 8)
+        try database.execute(sql: "INSERT INTO instance (id) VALUES (?)", arguments: [id])
+        return id
+      }
+      return (database, instance)
+    }
+  }
+
+  private static var migrator: DatabaseMigrator {
+    var migrator = DatabaseMigrator()
+    migrator.registerMigration("1: sandboxes") { database in
+      try database.create(table: "instance") { $0.column("id", .text).notNull() }
+      try database.create(table: Row.databaseTableName) { table in
+        table.primaryKey("name", .text)
+        table.column("id", .text).notNull().unique()
+        for column in ["state", "driver", "store", "storeID", "base", "baseSHA256", "bootID"] {
+          table.column(column, .text).notNull()
+        }
+        for column in ["thinID", "baseSize", "size", "quota"] { table.column(column, .integer).notNull() }
+        table.column("createdAt", .double).notNull()
+        table.column("temporary", .text)
+      }
+      try database.create(table: BaseRow.databaseTableName) { table in
+        table.column("device", .integer).notNull()
+        table.column("inode", .integer).notNull()
+        for column in ["size", "modified", "changed"] { table.column(column, .integer).notNull() }
+        table.column("sha256", .text).notNull()
+        table.primaryKey(["device", "inode"])
+      }
+      try database.create(table: LoopRow.databaseTableName) { table in
+        table.column("device", .integer).notNull()
+        table.column("inode", .integer).notNull()
+        table.column("owner", .text).notNull()
+        table.column("bootID", .text).notNull()
+        table.primaryKey(["device", "inode", "owner"])
+      }
+    }
+    return migrator
+  }
+
+  /// All sandboxes, the oldest first.
+  func rows() throws(BlockError) -> [Row] {
+    try read { try Row.order(Column("createdAt"), Column("name")).fetchAll($0) }
+  }
+
+  /// One sandbox; `nil` if there is none of that name.
+  func row(_ name: String) throws(BlockError) -> Row? {
+    try read { try Row.fetchOne($0, key: name) }
+  }
+
+  /// Writes a sandbox down, or what has changed of it.
+  func save(_ row: Row) throws(BlockError) {
+    try write { try row.save($0) }
+  }
+
+  /// Writes a new sandbox down; false if there is one of that name.
+  func insert(_ row: Row) throws(BlockError) -> Bool {
+    try write { database in
+      if try Row.exists(database, key: row.name) { return false }
+      try row.insert(database)
+      return true
+    }
+  }
+
+  /// Forgets a sandbox and what it stood on.
+  func remove(_ row: Row) throws(BlockError) {
+    try write { database in
+      try database.execute(sql: "DELETE FROM loopReference WHERE owner = ?", arguments: [row.id])
+      _ = try Row.deleteOne(database, key: row.name)
+    }
+  }
+
+  /// The digest of a base as it was when it was last read.
+  func base(_ file: FileIdentity) throws(BlockError) -> BaseRow? {
+    try read {
+      try BaseRow.fetchOne(
+        $0,
+        key: [
+          "device": Int64(bitPattern: file.device), "inode": Int64(bitPattern: file.inode),
+        ])
+    }
+  }
+
+  /// Notes the digest of a base.
+  func save(_ base: BaseRow) throws(BlockError) {
+    try write { try base.save($0) }
+  }
+
+  /// Notes that a sandbox stands on the loop device of a base, and what else has changed of it.
+  func addReference(_ file: FileIdentity, of row: Row) throws(BlockError) {
+    try write { database in
+      try LoopRow(
+        device: Int64(bitPattern: file.device), inode: Int64(bitPattern: file.inode), owner: row.id,
+        bootID: row.bootID
+      ).save(database)
+      try row.save(database)
+    }
+  }
+
+  /// Notes that a sandbox has left the loop device of its base, and what else has changed of it.
+  func dropReference(of row: Row) throws(BlockError) {
+    try write { database in
+      try database.execute(sql: "DELETE FROM loopReference WHERE owner = ?", arguments: [row.id])
+      try row.save(database)
+    }
+  }
+
+  /// How many sandboxes stand on the loop device of a base in this boot.
+  func referenceCount(of file: FileIdentity, bootID: String) throws(BlockError) -> Int {
+    try read { database in
+      try LoopRow.filter(
+        Column("device") == Int64(bitPattern: file.device) && Column("inode") == Int64(bitPattern: file.inode)
+          && Column("bootID") == bootID
+      ).fetchCount(database)
+    }
+  }
+
+  /// Forgets bases that no sandbox has, and references of other boots; says how many.
+  func tidy(bootID: String) throws(BlockError) -> Int {
+    try write { database in
+      try database.execute(
+        sql: "DELETE FROM base WHERE sha256 NOT IN (SELECT baseSHA256 FROM sandbox)")
+      let bases = database.changesCount
+      try database.execute(
+        sql: "DELETE FROM loopReference WHERE bootID <> ? OR owner NOT IN (SELECT id FROM sandbox)",
+        arguments: [bootID])
+      return bases + database.changesCount
+    }
+  }
+
+  private func read<Value>(_ body: (Database) throws -> Value) throws(BlockError) -> Value {
+    try Self.explained("read", "the sandboxes' journal") { try database.read(body) }
+  }
+
+  private func write<Value>(_ body: (Database) throws -> Value) throws(BlockError) -> Value {
+    try Self.explained("write", "the sandboxes' journal") { try database.write(body) }
+  }
+
+  private static func explained<Value>(
+    _ step: String, _ object: String, _ body: () throws -> Value
+  ) throws(BlockError) -> Value {
+    do {
+      return try body()
+    } catch {
+      let isFull = (error as? DatabaseError)?.resultCode == .SQLITE_FULL
+      throw BlockError(
+        isFull ? .noSpace : .ioError, step: step, object: object, cause: "\(error)",
+        remedy: isFull ? "Free some space there and try again." : "Check the disk that it stands on.")
+    }
+  }
+}
+
+/// A number in hexadecimal, with leading zeros.
+func hex(_ number: UInt64, digits: Int) -> String {
+  let text = String(number, radix: 16)
+  return String(repeating: "0", count: max(0, digits - text.count)) + text
+}

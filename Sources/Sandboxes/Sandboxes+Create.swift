@@ -1,0 +1,156 @@
+import Attachments
+import BlockCore
+import DeviceMapper
+import Hashing
+import LinuxIO
+import Logging
+
+extension Sandboxes {
+  /// Makes a sandbox, usable when this returns; one that is there already of the same base and size is the answer.
+  ///
+  /// - Throws: `conflict` if the name or the store's file is taken; `invalidArgument` for a size or base that cannot
+  ///   be; `unsupported` for a quota with a driver that cannot keep it; what making files and devices throws. Then
+  ///   nothing is left.
+  public func create(_ request: SandboxRequest) async throws(BlockError) -> SandboxInfo {
+    let name = try SandboxName(request.name)
+    return try await inTurn(name.text) { [self] () async throws(BlockError) in
+      if let there = try journal.row(name.text) { return try await confirm(there, request) }
+      let base = try await bases.open(request.base)
+      var row = try newRow(name, request, base)
+      try options.onStep("note creating")
+      guard try journal.insert(row) else { throw Self.taken(name) }
+      do throws(BlockError) {
+        try options.onStep("store")
+        try await StoreFile.create(row, services)
+        try await activate(&row, base, isNew: true)
+      } catch {
+        throw await undo(row, error)
+      }
+      return info(row)
+    }
+  }
+
+  private static func taken(_ name: SandboxName) -> BlockError {
+    BlockError(
+      .conflict, step: "make the sandbox", object: name.text, cause: "there is another one of that name",
+      remedy: "Choose another name, or remove that one: ashlar sandbox rm \(name).")
+  }
+
+  /// What a request asks for, if it has been done already.
+  private func confirm(
+    _ row: SandboxJournal.Row, _ request: SandboxRequest
+  ) async throws(BlockError) -> SandboxInfo {
+    let name = try SandboxName(row.name)
+    let base = try LinuxFileSystem().resolve(request.base)
+    guard row.base == base, UInt64(row.size) == request.size ?? UInt64(row.baseSize),
+      request.store == nil || request.store == row.store, UInt64(row.quota) == request.quota ?? 0,
+      row.state == SandboxState.running.rawValue
+    else { throw Self.taken(name) }
+    return info(row)
+  }
+
+  private func newRow(
+    _ name: SandboxName, _ request: SandboxRequest, _ base: BaseImages.Base
+  ) throws(BlockError) -> SandboxJournal.Row {
+    func reject(_ kind: BlockError.Kind, _ cause: String, _ remedy: String) -> BlockError {
+      BlockError(kind, step: "make the sandbox", object: name.text, cause: cause, remedy: remedy)
+    }
+    let size = request.size ?? base.byteCount
+    guard size >= base.byteCount, size <= Limits.sandboxBytes, size % 512 == 0 else {
+      throw reject(
+        .invalidArgument, "its size is \(size) bytes, and its base has \(base.byteCount)",
+        "Choose a multiple of 512 that is not smaller than the base.")
+    }
+    let driver = request.driver ?? (request.quota == nil ? .snapshot : .thin)
+    if let quota = request.quota {
+      guard driver == .thin else {
+        throw reject(
+          .unsupported, "a store of dm-snapshot that becomes full cannot tell its writer so with ENOSPC",
+          "Use --driver thin for a quota.")
+      }
+      guard (StoreFile.thinBlock...Limits.sandboxBytes).contains(quota) else {
+        throw reject(
+          .invalidArgument, "its quota is \(quota) bytes",
+          "A quota has at least \(StoreFile.thinBlock) bytes.")
+      }
+    }
+    let id = hex(services.random.next(), digits: 16)
+    let storeID = hex(services.random.next(), digits: 16) + hex(services.random.next(), digits: 16)
+    let store = request.store ?? "\(options.directory)/sandbox-\(name).store"
+    guard store.hasPrefix("/"), !store.hasSuffix("/") else {
+      throw reject(.invalidArgument, "the store's path \"\(store)\" is not absolute", "Name a new file.")
+    }
+    return SandboxJournal.Row(
+      name: name.text, id: id, state: SandboxState.creating.rawValue, driver: driver.rawValue, store: store,
+      storeID: storeID, thinID: 0, base: base.file.path, baseSHA256: base.sha256.description,
+      baseSize: Int64(base.byteCount), size: Int64(size), quota: Int64(request.quota ?? 0), bootID: bootID,
+      createdAt: Double(services.clock.sinceEpoch.components.seconds), temporary: nil)
+  }
+
+  /// Makes the devices of a sandbox, and notes that it runs.
+  func activate(
+    _ row: inout SandboxJournal.Row, _ base: BaseImages.Base, isNew: Bool = false
+  ) async throws(BlockError) {
+    row.bootID = bootID
+    try options.onStep("note reference")
+    try journal.addReference(base.file.identity, of: row)
+    let devices = try self.devices
+    // Those that share a pool take turns.
+    await turns.begin(row.storeID)
+    defer { turns.end(row.storeID) }
+    let device = try await devices.make(row, base, isNew: isNew)
+    guard try BlockDevice.byteCount(ofNode: "/dev/dm-\(device.numbers.minor)") == UInt64(row.size) else {
+      throw BlockError(
+        .ioError, step: "check the size of", object: device.path,
+        cause: "it is not the \(row.size) bytes that it ought to be")
+    }
+    try move(&row, to: .running)
+  }
+
+  /// Takes back a sandbox that could not be made, and gives the error with what went wrong meanwhile.
+  private func undo(_ row: SandboxJournal.Row, _ error: BlockError) async -> BlockError {
+    do throws(BlockError) {
+      try await erase(row)
+      return error
+    } catch let further {
+      return error.aggravated(by: further, while: "taking back what was made")
+    }
+  }
+
+  /// Removes all that there is of a sandbox that nobody uses: devices, store, row.
+  func erase(_ row: SandboxJournal.Row) async throws(BlockError) {
+    await turns.begin(row.storeID)
+    defer { turns.end(row.storeID) }
+    if let devices = try availableDevices() {
+      try await devices.take(row, within: SandboxDevices.innerDeadline)
+    }
+    try await removeStore(row)
+    try options.onStep("forget")
+    try journal.remove(row)
+  }
+
+  /// The kernel's devices; `nil` on a host that cannot have any.
+  func availableDevices() throws(BlockError) -> SandboxDevices? {
+    do throws(BlockError) {
+      return try devices
+    } catch  where error.kind == .unavailable {
+      return nil
+    }
+  }
+
+  /// Gives the space of a sandbox's changes back; only when no device has them any more.
+  func removeStore(_ row: SandboxJournal.Row) async throws(BlockError) {
+    let others = try journal.rows().contains { $0.storeID == row.storeID && $0.id != row.id }
+    if others {
+      if let devices = try availableDevices() { try await devices.deleteThin(row) }
+      return
+    }
+    if services.files.exists(row.store), try await StoreFile.isStore(row.store, of: row) {
+      try await StoreFile.settle(row, within: SandboxDevices.innerDeadline, services.clock)
+    }
+    try options.onStep("remove store")
+    if try await !StoreFile.remove(row, services) {
+      log.warning("\(row.name): \(row.store) is not its store and stays")
+    }
+  }
+}

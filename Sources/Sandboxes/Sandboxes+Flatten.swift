@@ -1,0 +1,152 @@
+import Attachments
+import BlockCore
+import DeviceMapper
+import DiskFormats
+import Images
+import LinuxIO
+
+extension Sandboxes {
+  /// Writes the disk of a sandbox to a new raw file that needs neither base nor store.
+  ///
+  /// The file has its name only when it is whole, verified and on stable storage. Who writes to a running sandbox of
+  /// dm-snapshot waits meanwhile; one of dm-thin goes on, and the file shows the moment at which this began.
+  ///
+  /// - Parameters:
+  ///   - name: The sandbox.
+  ///   - path: The new file's absolute path.
+  ///   - replaces: Whether an existing file is replaced.
+  /// - Throws: `conflict` if a file is there, `corrupt` for a sandbox that is not whole, before anything is written;
+  ///   `cancelled`; what reading and writing throw. Then there is no new file.
+  public func flatten(
+    _ name: SandboxName, to path: String, replaces: Bool
+  ) async throws(BlockError) -> FlattenReply {
+    try await inTurn(name.text) { [self] () async throws(BlockError) in
+      var row = try known(name)
+      try checkTarget(path, replaces)
+      switch SandboxState(rawValue: row.state) {
+      case .paused, .running: break
+      default: throw Self.unfit(row, "flatten")
+      }
+      let temporary = "\(path).\(hex(services.random.next(), digits: 16)).partial"
+      row.temporary = temporary
+      try options.onStep("note flatten")
+      try journal.save(row)
+      let result: Result<FlattenReply, BlockError>
+      do throws(BlockError) {
+        let reply = try await withWork(row.name, "flatten") { [self, row] progress async throws(BlockError) in
+          try await flatten(row, temporary, progress)
+        }
+        try options.onStep("rename")
+        try await services.files.rename(temporary, to: path, replaces: replaces)
+        result = .success(reply)
+      } catch {
+        result = .failure(afterRemoving(temporary, error))
+      }
+      row.temporary = nil
+      try journal.save(row)
+      return try result.get()
+    }
+  }
+
+  private func checkTarget(_ path: String, _ replaces: Bool) throws(BlockError) {
+    guard path.hasPrefix("/"), !path.hasSuffix("/") else {
+      throw BlockError(
+        .invalidArgument, step: "flatten to", object: "\"\(path)\"",
+        cause: "it is no absolute path of a file",
+        remedy: "Name the new file.")
+    }
+    guard let kind = try services.files.kind(of: path), kind != .file || !replaces else { return }
+    throw BlockError(
+      .conflict, step: "flatten to", object: path, cause: "there is \(kind.rawValue) already",
+      remedy: kind == .file ? "Choose another name, or replace it with --force." : "Choose another name.")
+  }
+
+  private func afterRemoving(_ temporary: String, _ error: BlockError) -> BlockError {
+    do throws(BlockError) {
+      try services.files.remove(temporary)
+      return error
+    } catch let further {
+      return error.aggravated(by: further, while: "removing the temporary file")
+    }
+  }
+
+  private func flatten(
+    _ row: SandboxJournal.Row, _ path: String, _ progress: Progress
+  ) async throws(BlockError) -> FlattenReply {
+    let base = try await bases.open(row)
+    try options.onStep("read")
+    return try await withContent(of: row, base) { [self] content async throws(BlockError) in
+      let work = Flattening(
+        content: content, byteCount: UInt64(row.size), files: services.files, progress: progress)
+      return FlattenReply(size: UInt64(row.size), written: try await work.write(to: path))
+    }
+  }
+
+  /// Runs a body with what a sandbox holds, which does not change meanwhile.
+  func withContent<Value: Sendable>(
+    of row: SandboxJournal.Row, _ base: BaseImages.Base,
+    _ body: (any SandboxContent) async throws(BlockError) -> Value
+  ) async throws(BlockError) -> Value {
+    if row.driver == SandboxDriver.thin.rawValue { return try await withThinContent(of: row, base, body) }
+    let devices = try availableDevices()
+    var isHeld = false
+    if let devices, let device = try devices.mapper.info(devices.disk(row)) {
+      try devices.mapper.suspend(devices.disk(row))
+      isHeld = !device.isSuspended
+    }
+    let result: Result<Value, BlockError>
+    do throws(BlockError) {
+      if !isHeld { _ = try await StoreFile.open(row) }
+      let store = try LinuxFile(row.store, for: .readOnly)
+      let header = try SandboxStoreHeader(
+        try await store.bytes(at: 0, byteCount: SandboxStoreHeader.byteCount, using: Workspace()),
+        file: row.store)
+      let content = try await SnapshotContent(
+        base: try LinuxFile(row.base, for: .readOnly), store: store, header)
+      result = .success(try await body(content))
+    } catch {
+      result = .failure(error)
+    }
+    if isHeld, let devices { try devices.mapper.resume(devices.disk(row)) }
+    return try result.get()
+  }
+
+  /// The same for a sandbox in a pool: a second device of its own, made of a snapshot of that moment.
+  private func withThinContent<Value: Sendable>(
+    of row: SandboxJournal.Row, _ base: BaseImages.Base,
+    _ body: (any SandboxContent) async throws(BlockError) -> Value
+  ) async throws(BlockError) -> Value {
+    var copy = row
+    copy.id = hex(services.random.next(), digits: 16)
+    copy.name = "\(row.id).read"
+    copy.thinID = Self.readingID
+    let devices = try self.devices
+    await turns.begin(row.storeID)
+    defer { turns.end(row.storeID) }
+    let result: Result<Value, BlockError>
+    do throws(BlockError) {
+      // What a reading that was interrupted has left.
+      try await devices.deleteThin(copy)
+      try await devices.fork(row, as: copy)
+      let device = try await devices.make(copy, base, isNew: false)
+      result = .success(try await body(try DeviceContent(device.path)))
+    } catch {
+      result = .failure(error)
+    }
+    try await devices.take(copy, within: SandboxDevices.innerDeadline)
+    try await devices.deleteThin(copy)
+    return try result.get()
+  }
+
+  /// The number of the device that is made of a pool to be read: one at a time.
+  private static let readingID: Int64 = (1 << 24) - 1
+
+  /// A number that no device of a pool has.
+  func freeThinID(in storeID: String) throws(BlockError) -> Int64 {
+    let used = Set(try journal.rows().filter { $0.storeID == storeID }.map(\.thinID))
+    while true {
+      let id = Int64(services.random.next() % (1 << 24))
+      if !used.contains(id), id != Self.readingID { return id }
+    }
+  }
+}

@@ -1,0 +1,126 @@
+import Attachments
+import BlockCore
+import DeviceMapper
+import LinuxIO
+
+extension Sandboxes {
+  /// Takes the device of a sandbox away and keeps its changes.
+  ///
+  /// - Throws: `busy` with who uses the device; everything is kept then, and it goes by itself when they are done.
+  ///   `corrupt` if the kernel has given the device up; `notFound`.
+  public func pause(_ name: SandboxName) async throws(BlockError) -> SandboxInfo {
+    try await inTurn(name.text) { [self] () async throws(BlockError) in
+      var row = try known(name)
+      switch SandboxState(rawValue: row.state) {
+      case .paused: return info(row)
+      case .running, .pausing: break
+      default: throw Self.unfit(row, "pause")
+      }
+      let devices = try self.devices
+      if try devices.mapper.info(devices.disk(row)) != nil {
+        for status in try devices.mapper.status(of: devices.disk(row)) {
+          guard case .snapshot(.invalid) = status else { continue }
+          throw BlockError(
+            .corrupt, step: "pause", object: row.name, cause: SandboxDevices.problem(status) ?? "",
+            remedy: "Its changes are lost; remove it: ashlar sandbox rm \(row.name).")
+        }
+      }
+      try move(&row, to: .pausing)
+      try await finishPause(&row, within: options.deadline)
+      return info(row)
+    }
+  }
+
+  /// Brings a pause to its end.
+  func finishPause(_ row: inout SandboxJournal.Row, within deadline: Duration) async throws(BlockError) {
+    try await takeAndSettle(row, within: deadline)
+    row.state = SandboxState.paused.rawValue
+    try options.onStep("note paused")
+    try journal.dropReference(of: row)
+  }
+
+  private func takeAndSettle(_ row: SandboxJournal.Row, within deadline: Duration) async throws(BlockError) {
+    let devices = try self.devices
+    await turns.begin(row.storeID)
+    defer { turns.end(row.storeID) }
+    do throws(BlockError) {
+      try await devices.take(row, within: deadline)
+    } catch  where error.kind == .busy {
+      throw BlockError(
+        .busy, step: error.step, object: error.object, cause: error.cause,
+        remedy: "It goes by itself as soon as they are done.", errno: error.errno)
+    }
+    if try devices.mapper.info(devices.pool(row)) == nil {
+      try options.onStep("flush store")
+      try await StoreFile.settle(row, within: SandboxDevices.innerDeadline, services.clock)
+    }
+  }
+
+  static func unfit(_ row: SandboxJournal.Row, _ step: String) -> BlockError {
+    BlockError(
+      .conflict, step: step, object: row.name, cause: "it is \(row.state)",
+      remedy: "Wait until that is done: ashlar sandbox inspect \(row.name).")
+  }
+
+  /// Makes the device of a paused sandbox again.
+  ///
+  /// - Throws: `checksumMismatch` if the base has changed, `corrupt` or `conflict` if the store is damaged or another
+  ///   one's, `notFound`; the store is as it was then.
+  public func resume(_ name: SandboxName) async throws(BlockError) -> SandboxInfo {
+    try await inTurn(name.text) { [self] () async throws(BlockError) in
+      var row = try known(name)
+      let devices = try self.devices
+      let isThere = try devices.mapper.info(devices.disk(row)) != nil
+      switch SandboxState(rawValue: row.state) {
+      case .running where isThere: return info(row)
+      case .pausing where isThere:
+        try move(&row, to: .running)
+        return info(row)
+      case .running, .pausing, .paused: break
+      default: throw Self.unfit(row, "resume")
+      }
+      let base = try await bases.open(row)
+      try move(&row, to: .resuming)
+      do throws(BlockError) {
+        try await activate(&row, base)
+      } catch {
+        row.state = SandboxState.paused.rawValue
+        do throws(BlockError) {
+          try journal.dropReference(of: row)
+        } catch let further {
+          throw error.aggravated(by: further, while: "noting that it is paused")
+        }
+        throw error
+      }
+      return info(row)
+    }
+  }
+
+  /// Removes a sandbox with its changes; one that is not there is removed already.
+  ///
+  /// - Throws: `busy` with who uses its device; it goes by itself when they are done.
+  public func remove(_ name: SandboxName) async throws(BlockError) {
+    try await inTurn(name.text) { [self] () async throws(BlockError) in
+      guard var row = try journal.row(name.text) else { return }
+      if row.state == SandboxState.merging.rawValue { throw Self.unfit(row, "remove") }
+      try move(&row, to: .removing)
+      try await finishRemoval(row, within: options.deadline)
+    }
+  }
+
+  /// Brings a removal to its end.
+  func finishRemoval(_ row: SandboxJournal.Row, within deadline: Duration) async throws(BlockError) {
+    if let devices = try availableDevices(), try devices.mapper.info(devices.disk(row)) != nil {
+      await turns.begin(row.storeID)
+      defer { turns.end(row.storeID) }
+      do throws(BlockError) {
+        try await devices.take(row, within: deadline)
+      } catch  where error.kind == .busy {
+        throw BlockError(
+          .busy, step: error.step, object: error.object, cause: error.cause,
+          remedy: "It goes with its changes as soon as they are done.", errno: error.errno)
+      }
+    }
+    try await erase(row)
+  }
+}

@@ -1,0 +1,136 @@
+import Attachments
+import BlockCore
+import DeviceMapper
+import Images
+import LinuxIO
+import Logging
+import Synchronization
+
+/// What a manager knows of the sandboxes besides the journal.
+struct WatchState {
+  /// Something that takes long.
+  struct Work {
+    let kind: String
+    let progress: Progress
+    let cancel: @Sendable () -> Void
+  }
+
+  var works: [String: Work] = [:]
+  var events: [SandboxEvent] = []
+  var lastEvent: UInt64 = 0
+  /// The highest mark that a store has reached, in percent, by the sandbox's name.
+  var marks: [String: Int] = [:]
+  /// What was wrong with a sandbox when it was last looked at.
+  var problems: [String: String] = [:]
+}
+
+extension Sandboxes {
+  /// The marks of a store's fill that are told of, in percent.
+  private static let marks = [80, 95]
+
+  /// Notes and logs that something has happened.
+  func note(_ name: String, _ kind: String, _ text: String) {
+    log.notice("\(name): \(text)")
+    let time = Double(services.clock.sinceEpoch.components.seconds)
+    watch.withLock { watch in
+      watch.lastEvent += 1
+      watch.events.append(
+        SandboxEvent(number: watch.lastEvent, time: time, name: name, kind: kind, text: text))
+      if watch.events.count > Limits.sandboxEvents { watch.events.removeFirst() }
+    }
+  }
+
+  /// What has happened since an event: at most the last 256.
+  ///
+  /// - Parameter number: The last event that the caller knows; 0 for none.
+  public func events(after number: UInt64) -> [SandboxEvent] {
+    watch.withLock { $0.events.filter { $0.number > number } }
+  }
+
+  /// What takes long with a sandbox.
+  func work(of name: String) -> SandboxInfo.Work? {
+    guard let work = watch.withLock({ $0.works[name] }) else { return nil }
+    let (done, total) = work.progress.bytes
+    return SandboxInfo.Work(kind: work.kind, done: done, total: total)
+  }
+
+  /// Calls off what takes long with a sandbox; false if there is nothing.
+  public func cancelWork(of name: SandboxName) -> Bool {
+    guard let work = watch.withLock({ $0.works[name.text] }), work.kind != "merge" else { return false }
+    work.cancel()
+    return true
+  }
+
+  /// Runs a body that takes long, so that it can be watched and called off.
+  func withWork<Value: Sendable>(
+    _ name: String, _ kind: String, _ body: @escaping @Sendable (Progress) async throws(BlockError) -> Value
+  ) async throws(BlockError) -> Value {
+    let progress = Progress()
+    let task = Task { () -> Result<Value, BlockError> in
+      do throws(BlockError) {
+        return .success(try await body(progress))
+      } catch {
+        return .failure(error)
+      }
+    }
+    watch.withLock { $0.works[name] = .init(kind: kind, progress: progress, cancel: { task.cancel() }) }
+    defer { watch.withLock { $0.works[name] = nil } }
+    return try await task.value.get()
+  }
+
+  /// Looks after the sandboxes until the task is cancelled: finishes what had to wait for somebody, and tells how full
+  /// the stores are.
+  public func watchOver() async {
+    var round = 0
+    while !Task.isCancelled {
+      do throws(BlockError) {
+        try await services.clock.pause(for: .milliseconds(500))
+        try await finishWhatWaits()
+        if round % 4 == 0 { try await lookAtStores() }
+      } catch {
+        if error.kind != .cancelled { log.warning("\(error)") }
+      }
+      round += 1
+    }
+  }
+
+  private func finishWhatWaits() async throws(BlockError) {
+    let waiting: Set<String> = [SandboxState.pausing.rawValue, SandboxState.removing.rawValue]
+    for name in try journal.rows().filter({ waiting.contains($0.state) }).map(\.name) {
+      do throws(BlockError) {
+        try await inTurn(name) { [self] () async throws(BlockError) in
+          // It may have gone on, or away, since.
+          guard var row = try journal.row(name), waiting.contains(row.state) else { return }
+          if row.state == SandboxState.pausing.rawValue {
+            try await finishPause(&row, within: .zero)
+            note(name, "gone", "its device has gone, and it is paused")
+          } else {
+            try await finishRemoval(row, within: .zero)
+            note(name, "gone", "its device has gone, and it is removed")
+          }
+        }
+      } catch  where error.kind == .busy {
+        continue
+      }
+    }
+  }
+
+  private func lookAtStores() async throws(BlockError) {
+    for row in try journal.rows() where row.state == SandboxState.running.rawValue {
+      let info = info(row)
+      let (wasAt, problem) = watch.withLock { watch in
+        defer {
+          watch.problems[row.name] = info.problem
+          watch.marks[row.name] = Self.marks.last { $0 <= info.store.percent ?? 0 }
+        }
+        return (watch.marks[row.name] ?? 0, watch.problems[row.name])
+      }
+      if let mark = Self.marks.last(where: { $0 <= info.store.percent ?? 0 }), mark > wasAt {
+        note(row.name, "watermark", "its store is \(info.store.percent ?? 0) % full")
+      }
+      if let found = info.problem, found != problem {
+        note(row.name, info.store.quota == nil ? "invalid" : "full", found)
+      }
+    }
+  }
+}

@@ -1,0 +1,189 @@
+import Attachments
+import BlockCore
+import DeviceMapper
+import Images
+import LinuxIO
+import Logging
+import Synchronization
+
+/// The sandboxes of an instance: private writable disks over shared bases, made and kept by the kernel.
+///
+/// Disks go on without this object and without the process that it is in; the next one takes over what the journal
+/// speaks of. The functions may be called from any task, and a caller that withdraws leaves nothing half done.
+public final class Sandboxes: Sendable {
+  /// What the sandboxes need to know.
+  public struct Options: Sendable {
+    /// Where journal and stores are kept: an existing directory.
+    public var directory: String
+    /// How long a disk may take to go before it counts as used.
+    public var deadline: Duration
+    /// Called before each step with its name; a test makes it fail there, or ends the process.
+    public var onStep: @Sendable (String) throws(BlockError) -> Void
+
+    /// Makes options; the parameters are those of the properties.
+    public init(
+      directory: String, deadline: Duration = .seconds(5),
+      onStep: @escaping @Sendable (String) throws(BlockError) -> Void = { _ throws(BlockError) in }
+    ) {
+      self.directory = directory
+      self.deadline = deadline
+      self.onStep = onStep
+    }
+  }
+
+  let options: Options
+  let services: HostServices
+  let log: Logger
+  let journal: SandboxJournal
+  let bases: BaseImages
+  let registry: LoopRegistry
+  let turns = Turns()
+  let bootID = SmallFile.text("/proc/sys/kernel/random/boot_id") ?? ""
+  let watch = Mutex(WatchState())
+  let activeTurns = Atomic<Int>(0)
+  private let executor = BlockingExecutor(label: "ashlar sandboxes")
+  /// Opened when the first sandbox is made: a host without device-mapper can do everything else.
+  private let opened = Mutex<DeviceMapper?>(nil)
+
+  /// Opens the sandboxes of a directory; nothing is done to them before ``recover()``.
+  ///
+  /// - Throws: `ioError` if the journal cannot be had.
+  public init(_ options: Options, _ services: HostServices, log: Logger) throws(BlockError) {
+    self.options = options
+    self.services = services
+    self.log = log
+    journal = try SandboxJournal("\(options.directory)/sandboxes.sqlite", random: services.random)
+    bases = BaseImages(journal)
+    registry = LoopRegistry(instance: journal.instance)
+  }
+
+  /// The kernel's devices.
+  var devices: SandboxDevices {
+    get throws(BlockError) {
+      let (mapper, failure) = opened.withLock { opened -> (DeviceMapper?, BlockError?) in
+        if let opened { return (opened, nil) }
+        do throws(BlockError) {
+          let mapper = try DeviceMapper()
+          opened = mapper
+          return (mapper, nil)
+        } catch {
+          return (nil, error)
+        }
+      }
+      guard let mapper else {
+        throw failure
+          ?? BlockError(.unavailable, step: "open", object: "device-mapper", cause: "it is not there")
+      }
+      return SandboxDevices(
+        mapper: mapper, registry: registry, journal: journal, services: services, onStep: options.onStep)
+    }
+  }
+
+  /// Runs a body on threads that may wait, when it is the object's turn; a caller that withdraws does not end it.
+  func inTurn<Value: Sendable>(
+    _ object: String, _ body: @escaping @Sendable () async throws(BlockError) -> Value
+  ) async throws(BlockError) -> Value {
+    let turns = self.turns
+    activeTurns.add(1, ordering: .relaxed)
+    defer { activeTurns.subtract(1, ordering: .relaxed) }
+    let task = Task.detached(executorPreference: executor) { () -> Result<Value, BlockError> in
+      await turns.begin(object)
+      defer { turns.end(object) }
+      do throws(BlockError) {
+        return .success(try await body())
+      } catch {
+        return .failure(error)
+      }
+    }
+    return try await task.value.get()
+  }
+
+  /// The row of a sandbox.
+  ///
+  /// - Throws: `notFound` if there is none.
+  func known(_ name: SandboxName) throws(BlockError) -> SandboxJournal.Row {
+    guard let row = try journal.row(name.text) else {
+      throw BlockError(
+        .notFound, step: "find", object: name.text, cause: "there is no sandbox of that name",
+        remedy: "See which there are: ashlar sandbox ls.")
+    }
+    return row
+  }
+
+  func move(_ row: inout SandboxJournal.Row, to state: SandboxState) throws(BlockError) {
+    row.state = state.rawValue
+    try options.onStep("note \(state.rawValue)")
+    try journal.save(row)
+  }
+
+  // MARK: Looking
+
+  /// All sandboxes, the oldest first.
+  public func list() async throws(BlockError) -> [SandboxInfo] {
+    var found: [SandboxInfo] = []
+    for row in try journal.rows() { found.append(info(row)) }
+    return found
+  }
+
+  /// One sandbox.
+  ///
+  /// - Throws: `notFound` if there is none of that name.
+  public func inspect(_ name: SandboxName) async throws(BlockError) -> SandboxInfo {
+    info(try known(name))
+  }
+
+  /// Whether a sandbox has a device, or somebody waits for what is done to one.
+  public var isActive: Bool {
+    if activeTurns.load(ordering: .relaxed) > 0 { return true }
+    // A journal that cannot be read is no reason to leave.
+    guard let rows = try? journal.rows() else { return true }
+    return rows.contains { $0.state != SandboxState.paused.rawValue }
+  }
+
+  func info(_ row: SandboxJournal.Row) -> SandboxInfo {
+    var state = SandboxState(rawValue: row.state) ?? .paused
+    var problem: String?
+    var percent: Int?
+    var isThere = false
+    if state != .paused {
+      do throws(BlockError) {
+        let devices = try self.devices
+        isThere = try devices.mapper.info(devices.disk(row)) != nil
+        if isThere {
+          let references =
+            row.driver == SandboxDriver.thin.rawValue
+            ? [devices.disk(row), devices.pool(row)] : [devices.disk(row)]
+          for reference in references {
+            for status in try devices.mapper.status(of: reference) {
+              problem = SandboxDevices.problem(status) ?? problem
+              percent = Self.percent(status) ?? percent
+            }
+          }
+        }
+      } catch {
+        problem = error.description
+      }
+    }
+    if state == .running && !isThere {
+      state = .paused
+      problem = row.bootID == bootID ? "somebody has removed its device; resume it" : nil
+    }
+    return SandboxInfo(
+      name: row.name, state: state, device: isThere ? DeviceMapper.path(of: SandboxDevices.name(row)) : nil,
+      size: UInt64(row.size),
+      base: .init(path: row.base, sha256: row.baseSHA256, size: UInt64(row.baseSize)),
+      store: .init(
+        path: row.store, driver: SandboxDriver(rawValue: row.driver) ?? .snapshot,
+        allocated: LinuxFileSystem.allocatedBytes(row.store), percent: percent,
+        quota: row.quota > 0 ? UInt64(row.quota) : nil),
+      createdAt: row.createdAt, problem: problem, work: work(of: row.name))
+  }
+
+  static func percent(_ status: TargetStatus) -> Int? {
+    switch status {
+    case .snapshot(.active(let used, _)): used.percent
+    case .thinPool(.active(let numbers)): numbers.data.percent
+    default: nil
+    }
+  }
+}

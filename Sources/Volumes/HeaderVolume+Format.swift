@@ -1,0 +1,190 @@
+import BlockCore
+import CLinux
+import DiskFormats
+import Glibc
+import Hashing
+import LinuxIO
+import SystemPackage
+
+extension HeaderVolume {
+  /// How a volume is to be formatted.
+  public struct FormatOptions: Sendable {
+    /// Where the content begins; `nil` for sector 1 where the disk can do that, and 1 MiB where not.
+    public var layout: VolumeRecord.Layout?
+    /// What the image's digest has to be; `nil` if it is not known.
+    public var expected: Digest256?
+    /// Whether content that is no volume's of ours may be overwritten, and an image that is there written again.
+    public var isForced: Bool
+
+    /// Makes options; the parameters are those of the properties.
+    public init(layout: VolumeRecord.Layout? = nil, expected: Digest256? = nil, isForced: Bool = false) {
+      self.layout = layout
+      self.expected = expected
+      self.isForced = isForced
+    }
+  }
+
+  /// What formatting came to.
+  public struct FormatResult: Sendable, Hashable {
+    /// The image's digest.
+    public var image: Digest256
+    /// Where the content begins.
+    public var layout: VolumeRecord.Layout
+    /// Whether the image was there already and nothing was written.
+    public var wasThere: Bool
+  }
+
+  /// Writes an image to the volume, and in front of it which one it is.
+  ///
+  /// Before the first byte is overwritten the volume says that it is incomplete, and only when the content has been
+  /// read back from the disk it says that it is whole; what is behind the image is zeroed.
+  ///
+  /// - Parameters:
+  ///   - image: The raw image's path.
+  ///   - options: How.
+  ///   - expect: Told of the bytes that are to be moved.
+  ///   - advance: Told of those that have been.
+  /// - Throws: `unsupported` for a header of a later version, `conflict` for content of somebody else,
+  ///   `noSpace` if the image does not fit, `busy` if somebody uses the volume, `checksumMismatch`, `cancelled`, and
+  ///   what reading and writing throw.
+  public func format(
+    image: String, _ options: FormatOptions, expect: (UInt64) -> Void = { _ in },
+    advance: @Sendable (UInt64) -> Void = { _ in }
+  ) async throws(BlockError) -> FormatResult {
+    let source = try LinuxFile(image, for: .readOnly)
+    if isBlockDevice, BlockDevice.isClaimed(path) {
+      throw BlockError(
+        .busy, step: "format", object: path, cause: "it is mounted or part of another device",
+        remedy: "Unmount it, or take that device apart.")
+    }
+    let target = try LinuxFile(path, for: .readWrite)
+    let content = try await Self.content(of: target)
+    // Version before hash: what a later version means by its bytes, nobody here can know.
+    if case .unsupportedVersion(let version) = content.state {
+      throw BlockError(
+        .unsupported, step: "format", object: path,
+        cause: "unsupported virtlet root device metadata version \(version)",
+        remedy: "A newer tool has written it, and its data is kept; wipe it with that tool.")
+    }
+    let layout = options.layout ?? usualLayout
+    guard layout.contentOffset % UInt64(sectorByteCount) == 0 else {
+      throw BlockError(
+        .unsupported, step: "format", object: path,
+        cause: "its sectors have \(sectorByteCount) bytes, and a content at byte \(layout.contentOffset) "
+          + "would not begin with one", remedy: "Use the aligned layout.")
+    }
+    try checkSize(forImageOf: source.byteCount, layout)
+    expect(2 * source.byteCount)
+    let digest = try await Digest256.of(source, advance)
+    if let expected = options.expected, expected != digest {
+      throw BlockError(
+        .checksumMismatch, step: "read", object: image, cause: "its SHA-256 is \(digest), not \(expected)",
+        remedy: "Fetch the image again.")
+    }
+    if !options.isForced {
+      if let there = try await confirmed(content, digest, source.byteCount, target) { return there }
+      try await refuseForeign(content, target)
+    }
+    let record = VolumeRecord(
+      state: .incomplete, layout: layout, imageByteCount: source.byteCount, image: digest)
+    try await write(record, header: nil, to: target)
+    try await fill(target, from: source, at: layout.contentOffset, advance)
+    try await verify(digest, source.byteCount, at: layout.contentOffset, in: target)
+    var complete = record
+    complete.state = .complete
+    try await write(complete, header: layout == .sector ? VolumeHeader(image: digest) : nil, to: target)
+    return FormatResult(image: digest, layout: layout, wasThere: false)
+  }
+
+  private var usualLayout: VolumeRecord.Layout { sectorByteCount > 512 ? .aligned : .sector }
+
+  /// The image if it is there already; one that only virtlet's header speaks of is read to see whether it is.
+  private func confirmed(
+    _ content: Content, _ digest: Digest256, _ imageByteCount: UInt64, _ target: LinuxFile
+  ) async throws(BlockError) -> FormatResult? {
+    switch content.state {
+    case .complete(let image) where image == digest:
+      return FormatResult(image: image, layout: content.record?.layout ?? .sector, wasThere: true)
+    case .unconfirmed(let image) where image == digest:
+      let start = VolumeRecord.Layout.sector.contentOffset
+      let window = try ByteWindow(of: target, start..<start + imageByteCount)
+      guard try await Digest256.of(window) == digest else { return nil }
+      let record = VolumeRecord(
+        state: .complete, layout: .sector, imageByteCount: imageByteCount, image: digest)
+      try await write(record, header: content.header, to: target)
+      return FormatResult(image: image, layout: .sector, wasThere: true)
+    default: return nil
+    }
+  }
+
+  /// Refuses to overwrite what is neither empty nor a volume's.
+  private func refuseForeign(_ content: Content, _ target: LinuxFile) async throws(BlockError) {
+    guard case .none = content.state else { return }
+    let count = Int(min(byteCount, 64 << 10))
+    let beginning = try await target.bytes(at: 0, byteCount: count, using: Workspace())
+    guard beginning.contains(where: { $0 != 0 }) else { return }
+    throw BlockError(
+      .conflict, step: "format", object: path, cause: "it holds data, and no volume header",
+      remedy: "If nobody needs that data, overwrite it with --force.")
+  }
+
+  /// Writes our note and the header, for good; the rest of the sector stays as it was.
+  private func write(
+    _ record: VolumeRecord, header: VolumeHeader?, to target: LinuxFile
+  ) async throws(BlockError) {
+    let workspace = Workspace()
+    var sector = try await target.bytes(at: 0, byteCount: sectorByteCount, using: workspace)
+    let encoded = try record.encoded()
+    let head = header?.encoded ?? [UInt8](repeating: 0, count: VolumeHeader.byteCount)
+    sector.replaceSubrange(0..<head.count, with: head)
+    sector.replaceSubrange(VolumeRecord.offset..<VolumeRecord.offset + encoded.count, with: encoded)
+    if record.layout == .aligned {
+      // The copy first: at every moment one of the two is whole.
+      try await target.write(
+        at: UInt64(VolumeRecord.copyOffset), from: encoded.span.bytes, isDurable: false)
+      try await target.synchronize()
+    }
+    try await target.write(at: 0, from: sector.span.bytes, isDurable: false)
+    try await target.synchronize()
+  }
+
+  private func fill(
+    _ target: LinuxFile, from source: LinuxFile, at start: UInt64, _ advance: @Sendable (UInt64) -> Void
+  ) async throws(BlockError) {
+    let workspace = Workspace()
+    var offset: UInt64 = 0
+    while offset < source.byteCount {
+      if Task.isCancelled {
+        throw BlockError(
+          .cancelled, step: "format", object: path, cause: "the work was called off",
+          remedy: "The volume says that it is incomplete; format it again.")
+      }
+      let count = Int(min(UInt64(Limits.requestBytes), source.byteCount - offset))
+      let bytes = try await source.bytes(at: offset, byteCount: count, using: workspace)
+      try await target.write(at: start + offset, from: bytes.span.bytes, isDurable: false)
+      offset += UInt64(count)
+      advance(UInt64(count))
+    }
+    // Up to where the disk can zero by itself, by hand; what an earlier user has left must not be seen.
+    let end = start + source.byteCount
+    let aligned = min((end + 4095) / 4096 * 4096, target.byteCount)
+    let zeros = [UInt8](repeating: 0, count: Int(aligned - end))
+    if !zeros.isEmpty { try await target.write(at: end, from: zeros.span.bytes, isDurable: false) }
+    if aligned < target.byteCount { try await target.zero(aligned..<target.byteCount) }
+    try await target.synchronize()
+  }
+
+  /// Reads what was written, from the disk and not from the page cache.
+  private func verify(
+    _ digest: Digest256, _ imageByteCount: UInt64, at start: UInt64, in target: LinuxFile
+  ) async throws(BlockError) {
+    let again = try LinuxFile(path, for: .readOnly)
+    try again.dropCache()
+    let found = try await Digest256.of(ByteWindow(of: again, start..<start + imageByteCount))
+    guard found == digest else {
+      throw BlockError(
+        .checksumMismatch, step: "read back", object: path, cause: "its SHA-256 is \(found), not \(digest)",
+        remedy: "The disk does not keep what is written to it; look into the kernel's log.")
+    }
+  }
+}

@@ -1,0 +1,79 @@
+import BlockCore
+import DiskFormats
+import Hashing
+
+/// A volume in words and numbers: what `ashlar volume` and the HTTP interface print.
+public struct VolumeSummary: Sendable, Hashable, Codable {
+  /// The mapped device's name; `nil` for a volume by itself.
+  public var name: String?
+  /// The mapped device's path.
+  public var device: String?
+  /// The volume's device.
+  public var volume: String
+  /// `none`, `incomplete`, `complete`, `unconfirmed` or `unsupported`.
+  public var state: String
+  /// The image's SHA-256, in hexadecimal.
+  public var sha256: String?
+  /// `sector` or `aligned`; `nil` if there is no content.
+  public var layout: String?
+  /// The size of the mapped device, or of the volume, in bytes.
+  public var size: UInt64
+  /// Whether this engine has mapped it; `nil` for a volume by itself.
+  public var ours: Bool?
+
+  /// Describes a volume by itself.
+  ///
+  /// - Throws: What reading it throws.
+  public init(_ volume: HeaderVolume) async throws(BlockError) {
+    self.volume = volume.path
+    size = volume.byteCount
+    let content = try await volume.content()
+    (state, sha256, layout) = Self.words(for: content)
+  }
+
+  /// Describes a mapped volume.
+  public init(_ mapped: MappedVolume) {
+    name = mapped.name
+    device = mapped.path
+    volume = mapped.volume
+    size = mapped.byteCount
+    ours = mapped.isOurs
+    (state, sha256, layout) = Self.words(for: mapped.content)
+  }
+
+  private static func words(for content: HeaderVolume.Content) -> (String, String?, String?) {
+    switch content.state {
+    case .none: ("none", nil, nil)
+    case .unsupportedVersion: ("unsupported", nil, nil)
+    case .incomplete(let image): ("incomplete", image.description, nil)
+    case .complete(let image): ("complete", image.description, "\(content.record?.layout ?? .sector)")
+    case .unconfirmed(let image): ("unconfirmed", image.description, "\(VolumeRecord.Layout.sector)")
+    }
+  }
+
+  /// Reads the options of a formatting as a user writes them.
+  ///
+  /// - Throws: `invalidArgument` for a layout or digest that is none.
+  public static func options(
+    layout: String?, sha256: String?, isForced: Bool
+  ) throws(BlockError) -> HeaderVolume.FormatOptions {
+    var options = HeaderVolume.FormatOptions(isForced: isForced)
+    if let layout {
+      options.layout = VolumeRecord.Layout.allCases.first { "\($0)" == layout }
+      guard options.layout != nil else {
+        throw BlockError(
+          .invalidArgument, step: "use the layout", object: layout, cause: "there is none of that name",
+          remedy: "Known are \(VolumeRecord.Layout.allCases.map { "\($0)" }.joined(separator: ", ")).")
+      }
+    }
+    if let sha256 {
+      options.expected = Digest256(sha256)
+      guard options.expected != nil else {
+        throw BlockError(
+          .invalidArgument, step: "use the digest", object: sha256,
+          cause: "a SHA-256 has 64 hexadecimal digits")
+      }
+    }
+    return options
+  }
+}
