@@ -63,9 +63,11 @@ struct DaemonCommand: AsyncParsableCommand {
     func run() async throws {
       let directories = instance.directories
       let daemon = Daemon(directories)
-      guard daemon.isRunning else { return Output.note("ashlar: no manager is running") }
-      let status: ManagerStatus = try await APIClient(socket: directories.apiSocket).call(
-        .post, "/v1/shutdown")
+      let client = APIClient(socket: directories.apiSocket)
+      guard daemon.isRunning, let status = try await Self.ask(client, .get, "/v1/status") else {
+        return Output.note("ashlar: no manager is running")
+      }
+      _ = try await Self.ask(client, .post, "/v1/shutdown")
       let process = ProcessIdentity(pid: status.pid)
       let clock = LinuxClock()
       let end = clock.now + .seconds(10)
@@ -76,6 +78,17 @@ struct DaemonCommand: AsyncParsableCommand {
             remedy: "Look into \(directories.log).")
         }
         try await clock.sleep(for: .milliseconds(10))
+      }
+    }
+
+    /// The manager's answer; `nil` if it ends before it has answered: by itself, or because it was asked to.
+    private static func ask(
+      _ client: APIClient, _ method: APIClient.Method, _ path: String
+    ) async throws(BlockError) -> ManagerStatus? {
+      do throws(BlockError) {
+        return try await client.call(method, path)
+      } catch  where error.kind == .disconnected {
+        return nil
       }
     }
   }
