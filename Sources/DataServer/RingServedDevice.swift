@@ -88,6 +88,12 @@ final class RingServedDevice: ServedDevice {
     opening.serial = { backstore.serial }
     opening.onResize = { byteCount in
       log.notice("the storage of \(spec.configuration) has \(byteCount) bytes now")
+      do throws(BlockError) {
+        try backstore.publishSize(byteCount)
+      } catch {
+        // The disk has its new size all the same; only what configfs shows has not.
+        log.error("\(error)")
+      }
       growth.happened()
     }
     return try await ServedImage.open(handler, opening, log)

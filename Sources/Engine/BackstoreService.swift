@@ -70,6 +70,11 @@ public actor BackstoreService {
       guard !isServedByItsMaker(entry.backstore) else { continue }
       guard await manager.attachment(of: entry.backstore) == nil else { continue }
       do throws(BlockError) {
+        // Asked first: a data server opens the image, or makes it, before it finds the device taken.
+        guard try !UIODevice.isServed(entry) else {
+          log.notice("\(entry.backstore): another process serves it")
+          continue
+        }
         try await serve(entry.backstore, entry.configuration, .takeOver)
         log.notice("\(entry.backstore): taken over (\(entry.configuration))")
       } catch  where error.kind == .busy {
