@@ -40,12 +40,51 @@ void clinux_guard_install(void) {
   pthread_once(&once, install);
 }
 
+#if defined(__x86_64__)
+typedef long long vector __attribute__((vector_size(32), aligned(1)));
+
+__attribute__((target("avx2"))) static inline void move_vectors(char *destination, const char *source) {
+  vector first = *(const vector *)source, second = *(const vector *)(source + 32);
+  vector third = *(const vector *)(source + 64), fourth = *(const vector *)(source + 96);
+  *(vector *)destination = first;
+  *(vector *)(destination + 32) = second;
+  *(vector *)(destination + 64) = third;
+  *(vector *)(destination + 96) = fourth;
+}
+
+// For whole groups of 128 bytes. From 4 KiB on memcpy takes REP MOVSB, whose speed depends on the processor's microcode
+// and on where in their pages the two lie. Moves of vectors, with a page's notice to the cache, take other times: on
+// an EPYC, reads of 4 KiB were 1.05 times as fast, 16 KiB 1.27, 64 KiB 1.0, 128 KiB 0.86, 1 MiB 1.2 (medians of 5,
+// ashlar-bench read), and on an emulated processor, 128 KiB over TCMU, 2.7.
+__attribute__((target("avx2"))) static void copy_vectors(char *destination, const char *source, size_t count) {
+  const size_t notice = 4096;
+  size_t at = 0;
+  for (; at + notice < count; at += 128) {
+    __builtin_prefetch(source + at + notice);
+    __builtin_prefetch(source + at + notice + 64);
+    move_vectors(destination + at, source + at);
+  }
+  for (; at < count; at += 128) move_vectors(destination + at, source + at);
+}
+
+static void copy(char *destination, const char *source, size_t count) {
+  size_t whole = 0;
+  if (__builtin_cpu_supports("avx2")) {
+    whole = count & ~(size_t)127;
+    copy_vectors(destination, source, whole);
+  }
+  memcpy(destination + whole, source + whole, count - whole);
+}
+#else
+static void copy(char *destination, const char *source, size_t count) { memcpy(destination, source, count); }
+#endif
+
 int clinux_guarded_copy(void *destination, const void *source, size_t count) {
   jmp_buf place;
   if (_setjmp(place) != 0) return EIO;
   recovery = &place;
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
-  memcpy(destination, source, count);
+  copy(destination, source, count);
   __atomic_signal_fence(__ATOMIC_SEQ_CST);
   recovery = NULL;
   return 0;
