@@ -86,7 +86,7 @@ public actor BackstoreService {
   }
 
   private func isOurs(_ configuration: String) -> Bool {
-    subtypes.contains(String(configuration.prefix { $0 != "/" }))
+    subtypes.contains(BackstoreSpec.subtype(of: configuration))
   }
 
   /// Whether an engine has made it for itself, this one or another instance: with our serial number, and without
