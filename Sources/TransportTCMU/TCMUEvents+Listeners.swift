@@ -35,6 +35,15 @@ extension TCMUEvents {
     }
   }
 
+  /// Whether another socket than ours gets the events; true as well if the kernel does not tell.
+  ///
+  /// Only those in our network namespace show.
+  var hasOtherListeners: Bool {
+    guard let table = SmallFile.text("/proc/net/netlink"), let sockets = Self.sockets(in: table, group: group)
+    else { return true }
+    return !sockets.subtracting([inode]).isEmpty
+  }
+
   /// The inode numbers of the generic netlink sockets that are in a group, of `/proc/net/netlink`; `nil` if the table
   /// does not reach to that group.
   package static func sockets(in table: String, group: Int32) -> Set<UInt64>? {

@@ -21,6 +21,10 @@ public final class TCMUEvents: Sendable {
   private let sender: Mutex<NetlinkSocket>
   private let receiver: NetlinkSocket
   private let bell: Descriptor
+  /// The number of the group that the events go to.
+  let group: Int32
+  /// The inode number of the socket that they come to.
+  let inode: UInt64
 
   /// Begins to listen, and tells the kernel that events will be answered.
   ///
@@ -39,12 +43,15 @@ public final class TCMUEvents: Sendable {
 
   private init() throws(BlockError) {
     let receiver = try NetlinkSocket()
-    try receiver.listen(to: try receiver.group())
+    let group = try receiver.group()
+    try receiver.listen(to: group)
     let sender = try NetlinkSocket()
     let bell = eventfd(0, clinux_EVENTFD_FLAGS)
     guard bell >= 0 else {
       throw BlockError(errno: Errno(rawValue: errno), step: "make", object: "an event descriptor")
     }
+    inode = try receiver.inode
+    self.group = group
     self.receiver = receiver
     self.sender = Mutex(sender)
     self.bell = Descriptor(owning: bell)
