@@ -128,9 +128,9 @@ public final class AnswerExemption: Sendable {
   ///
   /// - Returns: Whether there is nothing more to wait for.
   private func settle(_ backstore: Backstore, _ hasOthers: inout Bool) -> Bool {
-    guard let configuration = backstore.attribute("dev_config"),
-      subtypes.contains(String(decoding: configuration.utf8.prefix { $0 != UInt8(ascii: "/") }, as: UTF8.self))
-    else { return false }
+    guard let configuration = backstore.attribute("dev_config") else { return false }
+    let subtype = configuration.utf8.prefix { $0 != UInt8(ascii: "/") }
+    guard subtypes.contains(String(decoding: subtype, as: UTF8.self)) else { return false }
     // Whether somebody has come is asked again; whether he has gone is not that important.
     if !hasOthers { hasOthers = events.hasOtherListeners }
     guard hasOthers, !backstore.isEnabled else { return true }

@@ -13,7 +13,9 @@ import TransportTCMU
     #expect(!DeviceEvents.isAdded("ACTION", in: event[...]))
   }
 
-  @Test(arguments: ["", "add", "add@", "\0add@/block/", "remove@/devices/x/block/sda\0", "libudev\0add@/block/x"])
+  @Test(arguments: [
+    "", "add", "add@", "\0add@/block/", "remove@/devices/x/block/sda\0", "libudev\0add@/block/x",
+  ])
   func othersAreNot(event: String) {
     #expect(!DeviceEvents.isAdded("/block/", in: Array(event.utf8)[...]))
   }
