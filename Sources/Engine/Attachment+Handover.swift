@@ -45,7 +45,8 @@ extension Attachment {
     try link.send(.handOver)
     await serverEnds(within: context.deadlines.handOver)
     if isServerAlive {
-      context.log.error("\(id): data server \(server.pid) does not finish; it is ended, and its requests come again")
+      context.log.error(
+        "\(id): data server \(server.pid) does not finish; it is ended, and its requests come again")
       await endServer(kindly: false)
     }
     // Requests that it had taken and died with are given back to whoever has sent them.
@@ -62,6 +63,7 @@ extension Attachment {
       reviveInBackground()
       throw error
     }
-    context.log.notice("\(id): process \(server.pid) has handed the device over to process \(self.server?.pid ?? 0)")
+    context.log.notice(
+      "\(id): process \(server.pid) has handed the device over to process \(self.server?.pid ?? 0)")
   }
 }

@@ -10,6 +10,16 @@ extension TCMUEvents {
     /// What it is called: `comm`.
     public let command: String
 
+    /// The name of the program's file; `nil` if it cannot be seen.
+    public var program: String? {
+      ConfigDirectory("/proc/\(pid)").link("exe")?.split(separator: "/").last.map(String.init)
+    }
+
+    /// Whether it has a device open: then it serves it.
+    public func hasOpen(_ device: UIODevice.Entry) -> Bool {
+      ConfigDirectory("/proc/\(pid)/fd").links.contains { $0.target == UIODevice.path(device.number) }
+    }
+
     public var description: String { "\(command) (pid \(pid))" }
   }
 

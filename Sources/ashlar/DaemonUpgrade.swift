@@ -10,7 +10,8 @@ extension DaemonCommand {
   struct Upgrade: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Go over to the release that is installed now, with the devices in use.",
-      discussion: "The manager first, then the data server of each device. Requests wait meanwhile; none fails.")
+      discussion:
+        "The manager first, then the data server of each device. Requests wait meanwhile; none fails.")
 
     /// How long the new manager may take until it answers.
     private static let deadline = Duration.seconds(60)
@@ -52,7 +53,8 @@ extension DaemonCommand {
         do {
           try await clock.sleep(for: .milliseconds(20))
         } catch {
-          throw BlockError(.cancelled, step: "upgrade", object: "the manager", cause: "the command was called off")
+          throw BlockError(
+            .cancelled, step: "upgrade", object: "the manager", cause: "the command was called off")
         }
       }
     }
