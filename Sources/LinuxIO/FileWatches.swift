@@ -13,8 +13,10 @@ public struct FileWatches: ~Copyable, Sendable {
 
   /// What to look for.
   public struct Events: OptionSet, Sendable {
+    /// The flags of inotify(7).
     public let rawValue: UInt32
 
+    /// Makes a set of flags of inotify(7).
     public init(rawValue: UInt32) { self.rawValue = rawValue }
 
     /// An entry of the directory was made.

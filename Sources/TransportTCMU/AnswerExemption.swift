@@ -80,7 +80,7 @@ public final class AnswerExemption: Sendable {
       case .core: lookAtAdapter(name, &places, &hasOthers)
       case .adapter(let hba): lookAt(Backstore(hba: hba, name: name), &places, &hasOthers)
       case .backstore(let backstore):
-        if name == "control", settle(backstore, &hasOthers) { watches.remove(watch) }
+        if name == "control" { settle(backstore, watch, &places, &hasOthers) }
       case nil: break
       }
     }
@@ -106,7 +106,7 @@ public final class AnswerExemption: Sendable {
   ) {
     // Watched first: what is written before that is read then.
     guard let watch = watch(backstore.path, .modified, .backstore(backstore), &places) else { return }
-    if settle(backstore, &hasOthers) { watches.remove(watch) }
+    settle(backstore, watch, &places, &hasOthers)
   }
 
   /// Watches a place; `nil` if it is gone already, or cannot be watched.
@@ -124,10 +124,20 @@ public final class AnswerExemption: Sendable {
     }
   }
 
+  /// Looks at a backstore that is watched, and watches it no more if there is nothing to wait for.
+  private func settle(
+    _ backstore: Backstore, _ watch: FileWatches.ID, _ places: inout [FileWatches.ID: Place],
+    _ hasOthers: inout Bool
+  ) {
+    guard isSettled(backstore, &hasOthers) else { return }
+    watches.remove(watch)
+    places[watch] = nil
+  }
+
   /// Exempts a backstore if its configuration is ours, it is not enabled yet and others listen.
   ///
   /// - Returns: Whether there is nothing more to wait for.
-  private func settle(_ backstore: Backstore, _ hasOthers: inout Bool) -> Bool {
+  private func isSettled(_ backstore: Backstore, _ hasOthers: inout Bool) -> Bool {
     guard let configuration = backstore.attribute("dev_config") else { return false }
     let subtype = configuration.utf8.prefix { $0 != UInt8(ascii: "/") }
     guard subtypes.contains(String(decoding: subtype, as: UTF8.self)) else { return false }

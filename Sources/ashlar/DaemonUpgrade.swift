@@ -38,11 +38,11 @@ extension DaemonCommand {
       let clock = LinuxClock()
       let end = clock.now + Self.deadline
       while true {
-        do throws(BlockError) {
-          let status: ManagerStatus = try await client.call(.get, "/v1/status")
-          if status.startedAt != old.startedAt { return status }
-        } catch  where error.kind == .disconnected {
-          // Neither of them listens just now.
+        // For a moment neither of them listens.
+        if let status = try await DaemonCommand.ask(client, .get, "/v1/status"),
+          status.startedAt != old.startedAt
+        {
+          return status
         }
         guard clock.now < end else {
           throw BlockError(
