@@ -57,8 +57,9 @@ int clinux_rename_new(const char *path, const char *target) {
 void clinux_replace_program(const char *path, char *const arguments[]) {
   sigset_t none;
   sigemptyset(&none);
-  for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
-  // After the handlers: what is pending ends us as it would have ended the one before.
+  // Others that are ignored stay so: a thread that writes to whoever is gone must not end us now.
+  signal(SIGTERM, SIG_DFL);
+  signal(SIGINT, SIG_DFL);
   pthread_sigmask(SIG_SETMASK, &none, NULL);
   // CLOSE_RANGE_CLOEXEC, kernel 5.11; an older one knows the program's own flags only, with which all are opened.
   syscall(SYS_close_range, 3U, ~0U, 4U);

@@ -147,14 +147,19 @@ private struct Watch: Service {
   func run() async throws {
     let care = Task { await sandboxes.watchOver() }
     defer { care.cancel() }
-    try await cancelWhenGracefulShutdown {
+    await cancelWhenGracefulShutdown {
       while !stop.isRaised {
         if idleExit > 0, !keep.isRaised, let idle = await manager.idleTime, idle >= .seconds(idleExit),
           !sandboxes.isActive
         {
           return
         }
-        try await Task.sleep(for: .milliseconds(100))
+        do {
+          try await Task.sleep(for: .milliseconds(100))
+        } catch {
+          // A signal has ended us, which is as good an end as any.
+          return
+        }
       }
     }
   }
