@@ -46,7 +46,7 @@ public actor BackstoreService {
     }
     let service: BackstoreService
     do throws(BlockError) {
-      let events = try TCMUEvents.start { message in log.warning("\(message)") }
+      let events = try TCMUEvents.start(promising: options.subtypes) { message in log.warning("\(message)") }
       let releases = try DeviceReleases.start { message in log.warning("\(message)") }
       try AnswerExemption.start(options.subtypes, events) { message in log.info("\(message)") }
       service = BackstoreService(manager, options, events, releases, log)
@@ -97,6 +97,7 @@ public actor BackstoreService {
       log.error("\(event.name.isEmpty ? "uio\(event.uioNumber)" : event.name): \(error)")
       status = error.errno ?? error.kind.codes.errno
     }
+    guard !event.isAnswered else { return }
     do throws(BlockError) {
       try events.answer(event, status)
     } catch {
@@ -115,7 +116,7 @@ public actor BackstoreService {
     guard known != nil || isOurs(entry.configuration) else { return try isForUs(event, entry) }
     // Whoever removes it holds its directory locked until he is answered: a look into it would wait for ever.
     if case .removed = event.kind { return known?.spec.backstore?.role != .own }
-    let isAwaited = backstore.waitsForAnswers
+    let isAwaited = !event.isAnswered && backstore.waitsForAnswers
     switch event.kind {
     case .added:
       try await add(entry, known, isAwaited: isAwaited)

@@ -7,8 +7,9 @@ import LinuxIO
 /// The kernel takes the first answer to an event, and tcmu-runner refuses at once every subtype that it does not know.
 /// So while others listen, a backstore of ours is exempted from answers (`nl_reply_supported` = -1) as soon as its
 /// maker has written its `dev_config`, which a thread of its own sees in configfs. The kernel looks at that number in
-/// the course of `enable`, when it has cleared the ring's 8 MiB and made the device: that is the time we have. Nobody
-/// is held up, and backstores of other subtypes are only looked at.
+/// the course of `enable`, when it has cleared the ring's 8 MiB and made the device: that is the time we have. If it was
+/// too short, ``TCMUEvents`` answers the event before it is known whether the image can be opened, which is mostly before
+/// the other one does. Nobody is held up, and backstores of other subtypes are only looked at.
 public final class AnswerExemption: Sendable {
   /// What is watched.
   private enum Place {
@@ -55,6 +56,11 @@ public final class AnswerExemption: Sendable {
 
   private func run(_ core: FileWatches.ID) {
     var places = [core: Place.core]
+    do throws(BlockError) {
+      try ThreadPriority.raise()
+    } catch {
+      onReport("makers of backstores may be faster than we are: \(error)")
+    }
     do throws(BlockError) {
       // Known before it is needed, for there is little time then.
       var hasOthers = events.hasOtherListeners
@@ -138,9 +144,9 @@ public final class AnswerExemption: Sendable {
   ///
   /// - Returns: Whether there is nothing more to wait for.
   private func isSettled(_ backstore: Backstore, _ hasOthers: inout Bool) -> Bool {
-    guard let configuration = backstore.attribute("dev_config") else { return false }
-    let subtype = configuration.utf8.prefix { $0 != UInt8(ascii: "/") }
-    guard subtypes.contains(String(decoding: subtype, as: UTF8.self)) else { return false }
+    guard let configuration = backstore.attribute("dev_config"),
+      subtypes.contains(UIODevice.Entry.subtype(of: configuration))
+    else { return false }
     // Whether somebody has come is asked again; whether he has gone is not that important.
     if !hasOthers { hasOthers = events.hasOtherListeners }
     guard hasOthers, !backstore.isEnabled else { return true }
