@@ -135,7 +135,7 @@ let package = Package(
       name: "ashlar",
       dependencies: [
         "CLinux", "CBlkid", "BlockCore", "LinuxIO", "Images", "Attachments", "ControlClient",
-        "DeviceMapper", "Volumes", argumentParser, system_,
+        "DeviceMapper", "Volumes", "TransportTCMU", argumentParser, system_,
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ], swiftSettings: strict),
     .executableTarget(

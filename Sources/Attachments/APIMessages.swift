@@ -51,16 +51,21 @@ public struct ManagerStatus: Sendable, Hashable, Codable {
   public var pid: Int32
   /// How many attachments it looks after.
   public var attachments: Int
+  /// When it started, in seconds since 1970-01-01 00:00:00 UTC: it may be replaced within its process.
+  public var startedAt: Double
   /// Where it keeps its journal.
   public var root: String
   /// Where it keeps its sockets.
   public var run: String
 
   /// Makes a status; the parameters are those of the properties.
-  public init(version: String, pid: Int32, attachments: Int, root: String, run: String) {
+  public init(
+    version: String, pid: Int32, attachments: Int, startedAt: Double, root: String, run: String
+  ) {
     self.version = version
     self.pid = pid
     self.attachments = attachments
+    self.startedAt = startedAt
     self.root = root
     self.run = run
   }

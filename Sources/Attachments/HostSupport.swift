@@ -36,6 +36,8 @@ public enum HostSupport {
     public var choice: String?
     /// Why.
     public var reason: String
+    /// What the TCM-USER driver says of itself, and who listens to it; `nil` if nobody has looked.
+    public var tcmu: [Finding]?
     /// What it offers for sandboxes; `nil` if nobody has looked.
     public var sandboxes: SandboxReport?
   }

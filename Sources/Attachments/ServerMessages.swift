@@ -23,7 +23,9 @@ public struct ServerOrder: Sendable, Codable {
     case fresh
     /// A device whose data server has died: what is outstanding is to be done.
     case takeOver
-    /// Likewise, but everything is to fail, so that the device can be taken apart: the image is not opened.
+    /// A device whose data server has stopped in good order: what it had not taken is outstanding.
+    case resume
+    /// As ``takeOver``, but everything is to fail, so that the device can be taken apart: the image is not opened.
     case drain
   }
 
@@ -63,6 +65,8 @@ public enum ManagerMessage: Sendable, Codable {
   case detach
   /// Change the device while it is in use.
   case change(DeviceChange)
+  /// Take no more requests, answer those that were taken, and end: another data server goes on.
+  case handOver
 }
 
 /// What a data server tells the manager.
@@ -80,6 +84,8 @@ public enum ServerMessage: Sendable, Codable {
   case released
   /// The device is gone; the server ends.
   case detached
+  /// The answer to `handOver`: everything that was taken is answered, and the storage is closed; the server ends.
+  case handedOver
   /// The answer to `change`: what kept it from being done, if anything did.
   case changed(ErrorMessage?)
 }

@@ -19,6 +19,7 @@ public struct APIServer: Sendable {
   private let status: @Sendable (Int) -> ManagerStatus
   private let onShutdown: @Sendable () -> Void
   private let onKeep: @Sendable () -> Void
+  private let onRestart: @Sendable () -> Void
 
   /// Makes the interface of a manager.
   ///
@@ -29,10 +30,12 @@ public struct APIServer: Sendable {
   ///   - status: What the manager says of itself, given the number of attachments.
   ///   - onShutdown: Called when somebody asks the manager to stop.
   ///   - onKeep: Called when somebody asks the manager to stay also with nothing to do.
+  ///   - onRestart: Called when somebody asks the manager to make way for the program that is installed now.
   public init(
     _ manager: Manager, _ sandboxes: Sandboxes, _ services: HostServices,
     status: @escaping @Sendable (Int) -> ManagerStatus,
-    onShutdown: @escaping @Sendable () -> Void, onKeep: @escaping @Sendable () -> Void
+    onShutdown: @escaping @Sendable () -> Void, onKeep: @escaping @Sendable () -> Void,
+    onRestart: @escaping @Sendable () -> Void
   ) {
     self.manager = manager
     self.sandboxes = sandboxes
@@ -40,6 +43,7 @@ public struct APIServer: Sendable {
     self.status = status
     self.onShutdown = onShutdown
     self.onKeep = onKeep
+    self.onRestart = onRestart
   }
 
   /// The service that listens at a socket and answers.
@@ -68,6 +72,10 @@ public struct APIServer: Sendable {
       onKeep()
       return try Self.reply(status(await manager.attachmentCount))
     }
+    router.post("/v1/restart") { _, _ in
+      onRestart()
+      return try Self.reply(status(await manager.attachmentCount))
+    }
     router.get("/v1/attachments") { _, _ in
       try Self.reply(await manager.list())
     }
@@ -87,6 +95,11 @@ public struct APIServer: Sendable {
       let isForced = request.uri.queryParameters["force"] == "true"
       return try await Self.explained { () async throws(BlockError) in
         DetachReply(gone: try await manager.detach(try Self.id(context), force: isForced))
+      }
+    }
+    router.post("/v1/attachments/:id/hand-over") { _, context in
+      try await Self.explained { () async throws(BlockError) in
+        try await manager.handOver(try Self.id(context))
       }
     }
     SandboxRoutes(sandboxes: sandboxes).add(to: router)

@@ -44,6 +44,8 @@ public struct DataServer {
   private var order: ServerOrder?
   private var device: (any ServedDevice)?
   private var isCommitted = false
+  /// Whether another data server goes on when this one has done what it has taken.
+  private var isHandingOver = false
   /// The number of the FUSE connection, once there is one.
   private var connection: UInt32?
 
@@ -153,12 +155,13 @@ public struct DataServer {
       case .changed(let error, for: let asker):
         if asker === peer { tell(.changed(error.map(ErrorMessage.init))) }
       case .deviceEnded(let isGone):
-        if isGone {
-          await device?.close()
-          tell(.detached)
+        guard isGone || isHandingOver else {
+          // Another one is started for a device that is there still.
+          return 1
         }
-        // Another one is started for a device that is there still.
-        return isGone ? 0 : 1
+        await device?.close()
+        tell(isGone ? .detached : .handedOver)
+        return 0
       case .nobodyCame:
         guard order == nil else { continue }
         log.notice("no manager has given an order; ending")
@@ -192,6 +195,7 @@ public struct DataServer {
       device.release()
       tell(.released)
     case .change(let change): apply(change, for: sender)
+    case .handOver: handOver()
     }
     return nil
   }
@@ -235,6 +239,15 @@ public struct DataServer {
       } catch {
         post.yield(.changed(error, for: asker))
       }
+    }
+  }
+
+  private mutating func handOver() {
+    do throws(BlockError) {
+      try device?.stop()
+      isHandingOver = true
+    } catch {
+      log.error("\(error)")
     }
   }
 

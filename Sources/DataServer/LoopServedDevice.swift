@@ -84,6 +84,12 @@ final class LoopServedDevice: ServedDevice {
     loop.withLock { $0 = nil }
   }
 
+  func stop() throws(BlockError) {
+    throw BlockError(
+      .unsupported, step: "hand over", object: status.device ?? status.exportName,
+      cause: "a loop device over FUSE goes with its data server")
+  }
+
   func waitUntilEnd() -> Bool {
     export.waitUntilEnd()
     return true

@@ -44,9 +44,11 @@ final class RingServedDevice: ServedDevice {
     let limiter = LogLimiter(log)
     let report: @Sendable (String) -> Void = { message in limiter.warning(message) }
     let export =
-      order.start == .fresh
-      ? try TCMUExport.start(unit, try UIODevice(opening: entry), executor: executor, onReport: report)
-      : try TCMUExport.takeOver(unit, entry, executor: executor, onReport: report)
+      switch order.start {
+      case .fresh, .resume:
+        try TCMUExport.start(unit, try UIODevice(opening: entry), executor: executor, onReport: report)
+      case .takeOver, .drain: try TCMUExport.takeOver(unit, entry, executor: executor, onReport: report)
+      }
     var status = image.status(exportName: order.exportName)
     status.ring = "uio\(entry.number)"
     return RingServedDevice(status, image, unit, export, log)
@@ -68,7 +70,7 @@ final class RingServedDevice: ServedDevice {
     if order.start == .drain { return .lost(byteCount: order.byteCount, blockSize: kernel.blockSize) }
     guard spec.role == .served else { return try await ServedImage.open(order.spec) }
     return try await ServedImage.open(
-      spec, byteCount: kernel.byteCount, blockSize: kernel.blockSize, isReopen: order.start == .takeOver, log)
+      spec, byteCount: kernel.byteCount, blockSize: kernel.blockSize, isReopen: order.start != .fresh, log)
   }
 
   private static func open(
@@ -83,7 +85,7 @@ final class RingServedDevice: ServedDevice {
     let backstore = Backstore(hba: spec.hba, name: spec.name)
     var opening = HandlerOpening(spec.detail, byteCount: kernel.byteCount > 0 ? kernel.byteCount : nil)
     opening.blockSize = kernel.blockSize
-    opening.isReopen = order.start == .takeOver
+    opening.isReopen = order.start != .fresh
     opening.maximumTransferBlocks = UInt32(clamping: kernel.maximumSectors)
     opening.serial = { backstore.serial }
     opening.onResize = { byteCount in
@@ -123,6 +125,8 @@ final class RingServedDevice: ServedDevice {
   func close() async { await image.closing() }
 
   func descriptor() throws(BlockError) -> Descriptor? { nil }
+
+  func stop() { export.stop() }
 
   func waitUntilEnd() -> Bool {
     switch export.waitUntilEnd() {

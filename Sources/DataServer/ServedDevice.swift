@@ -14,6 +14,13 @@ protocol ServedDevice: AnyObject, Sendable {
   /// Lets go of what keeps the device, where the data server does.
   func release()
 
+  /// Takes no more requests: another process goes on with the device.
+  ///
+  /// ``waitUntilEnd()`` returns when everything that was taken is answered.
+  ///
+  /// - Throws: `unsupported` for a device that ends with its process.
+  func stop() throws(BlockError)
+
   /// Waits, on the calling thread, until no more is served; to be called exactly once.
   ///
   /// - Returns: Whether that is because the device is gone.

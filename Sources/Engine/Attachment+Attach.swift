@@ -136,20 +136,21 @@ extension Attachment {
   func endServer(kindly: Bool) async {
     defer { letGo() }
     link?.close()
-    if kindly { await endWithinDeadline() }
+    if kindly { await serverEnds(within: context.deadlines.kill) }
     guard let server, isServing || server.isAlive else { return }
     server.kill()
-    await endWithinDeadline()
+    await serverEnds(within: context.deadlines.kill)
     if server.isAlive {
       context.log.error("\(id): data server \(server.pid) does not end; its device is aborted")
       abortDevice()
     }
   }
 
-  private func endWithinDeadline() async {
+  /// Waits for the data server's end, but not longer than that.
+  func serverEnds(within deadline: Duration) async {
     let clock = context.services.clock
-    let end = clock.now + context.deadlines.kill
-    _ = await Race.first(within: context.deadlines.kill, clock: clock) { await self.serverGone() }
+    let end = clock.now + deadline
+    _ = await Race.first(within: deadline, clock: clock) { await self.serverGone() }
     // One that is not our child is only seen to be gone.
     while isServerAlive && clock.now < end {
       guard (try? await clock.sleep(for: .milliseconds(10))) != nil else { return }

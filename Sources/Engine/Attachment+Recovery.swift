@@ -85,6 +85,8 @@ extension Attachment {
     // A process of that number that started at another time, or at that time after another boot, is somebody else.
     server = isOfThisBoot ? row.serverPid.flatMap(ProcessIdentity.init(pid:)) : nil
     if server?.startTime != row.serverStart.flatMap(UInt64.init(exactly:)) { server = nil }
+    // A manager that was replaced within its process has left us its children.
+    if server == nil, isOfThisBoot, let pid = row.serverPid { ChildProcess.collect(pid) }
     do throws(BlockError) {
       // What was never finished nobody was told of, and its server ends by itself.
       if isServerAlive, state != .attaching {
@@ -137,7 +139,9 @@ extension Attachment {
   private func takeOver() async {
     do throws(BlockError) {
       let link = try ServerLink(context.directories.serverSocket(exportName))
-      connect(link, isOurChild: false)
+      let child = server.flatMap { ChildProcess.isOurs($0.pid) ? $0.pid : nil }
+      if let child { try reap(child) }
+      connect(link, isOurChild: child != nil)
       if state == .detaching {
         try link.send(.detach)
         return finishInBackground()

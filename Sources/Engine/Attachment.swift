@@ -56,6 +56,8 @@ actor Attachment {
   var deaths: [Duration] = []
   /// Whether a new data server is being found.
   var isReviving = false
+  /// How far the data server is with handing the device over to the next one; `nil` if that is not its task.
+  var handover: Handover?
   /// The last of the operations that were asked for; the next one waits for it.
   private var tail: Task<Void, Never>?
 
@@ -130,6 +132,7 @@ actor Attachment {
     case .detached:
       // What remains is the end of the process.
       break
+    case .handedOver: handover = .done
     }
   }
 
@@ -165,6 +168,8 @@ actor Attachment {
 
   /// A device that was usable has lost its server.
   private func lost(_ end: ChildProcess.End) {
+    // It was told to end.
+    if handover != nil { return }
     if case .exited(0) = end {
       // The server ends well only when the device is gone: somebody has detached the loop device.
       context.log.notice("\(id): its device was taken apart by somebody else")
@@ -288,7 +293,7 @@ actor Attachment {
     var info = AttachmentInfo(id: id, image: spec.image, readOnly: spec.isReadOnly, attachedAt: row.createdAt)
     info.state = state
     info.problem = problem
-    if state == .attached && objects.hasServer && !isServerAlive {
+    if state == .attached && objects.hasServer && !isServerAlive && handover == nil {
       info.state = .failed
       info.problem = problem ?? "the data server is gone"
     }

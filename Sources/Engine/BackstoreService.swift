@@ -19,10 +19,11 @@ public actor BackstoreService {
     }
   }
 
-  private let manager: Manager
-  private let log: Logger
+  let manager: Manager
+  let log: Logger
   private let events: TCMUEvents
-  private var subtypes: Set<String>
+  let releases: DeviceReleases
+  private let subtypes: Set<String>
 
   /// Subscribes to the kernel's events and takes over what is there already.
   ///
@@ -45,8 +46,10 @@ public actor BackstoreService {
     }
     let service: BackstoreService
     do throws(BlockError) {
-      let events = try TCMUEvents.start { message in log.warning("\(message)") }
-      service = BackstoreService(manager, options, events, log)
+      let events = try TCMUEvents.start(promising: options.subtypes) { message in log.warning("\(message)") }
+      let releases = try DeviceReleases.start { message in log.warning("\(message)") }
+      try AnswerExemption.start(options.subtypes, events) { message in log.info("\(message)") }
+      service = BackstoreService(manager, options, events, releases, log)
       await service.takeOver()
     } catch {
       if isAlone { try NetlinkBlocking.set(false) }
@@ -54,44 +57,27 @@ public actor BackstoreService {
     }
     if isAlone { try NetlinkBlocking.set(false) }
     Task { await service.listen() }
+    Task { await service.awaitReleases() }
     return service
   }
 
-  private init(_ manager: Manager, _ options: Options, _ events: TCMUEvents, _ log: Logger) {
+  private init(
+    _ manager: Manager, _ options: Options, _ events: TCMUEvents, _ releases: DeviceReleases, _ log: Logger
+  ) {
     self.manager = manager
     self.events = events
+    self.releases = releases
     self.log = log
     subtypes = options.subtypes
   }
 
-  /// Serves what exists already and nobody serves: what another daemon has left, or was made while none ran.
-  private func takeOver() async {
-    for entry in UIODevice.all() where isOurs(entry.configuration) {
-      guard !isServedByItsMaker(entry.backstore) else { continue }
-      guard await manager.attachment(of: entry.backstore) == nil else { continue }
-      do throws(BlockError) {
-        // Asked first: a data server opens the image, or makes it, before it finds the device taken.
-        guard try !UIODevice.isServed(entry) else {
-          log.notice("\(entry.backstore): another process serves it")
-          continue
-        }
-        try await serve(entry.backstore, entry.configuration, .takeOver)
-        log.notice("\(entry.backstore): taken over (\(entry.configuration))")
-      } catch  where error.kind == .busy {
-        log.notice("\(entry.backstore): another process serves it")
-      } catch {
-        log.error("\(entry.backstore): not taken over: \(error)")
-      }
-    }
-  }
-
-  private func isOurs(_ configuration: String) -> Bool {
-    subtypes.contains(String(configuration.prefix { $0 != "/" }))
+  func isOurs(_ configuration: String) -> Bool {
+    subtypes.contains(BackstoreSpec.subtype(of: configuration))
   }
 
   /// Whether an engine has made it for itself, this one or another instance: with our serial number, and without
   /// waiting for anybody's answer.
-  private func isServedByItsMaker(_ backstore: Backstore) -> Bool {
+  func isServedByItsMaker(_ backstore: Backstore) -> Bool {
     backstore.serial.hasPrefix(BackstoreObjects.serialPrefix) && !backstore.waitsForAnswers
   }
 
@@ -111,6 +97,7 @@ public actor BackstoreService {
       log.error("\(event.name.isEmpty ? "uio\(event.uioNumber)" : event.name): \(error)")
       status = error.errno ?? error.kind.codes.errno
     }
+    guard !event.isAnswered else { return }
     do throws(BlockError) {
       try events.answer(event, status)
     } catch {
@@ -129,13 +116,10 @@ public actor BackstoreService {
     guard known != nil || isOurs(entry.configuration) else { return try isForUs(event, entry) }
     // Whoever removes it holds its directory locked until he is answered: a look into it would wait for ever.
     if case .removed = event.kind { return known?.spec.backstore?.role != .own }
-    let isAwaited = backstore.waitsForAnswers
+    let isAwaited = !event.isAnswered && backstore.waitsForAnswers
     switch event.kind {
     case .added:
-      // What we make ourselves is served without being told; so is what another instance makes.
-      guard isAwaited || (known == nil && !isServedByItsMaker(backstore)) else { return false }
-      if let known { try await manager.forgetServed(known) }
-      try await serve(backstore, entry.configuration, .fresh)
+      try await add(entry, known, isAwaited: isAwaited)
     case .reconfiguredSize(let byteCount): try await change(known, .size(byteCount))
     case .reconfiguredWriteCache(let isOn): try await change(known, .writeCache(isOn))
     // Who restores a saved backstore sets it to what it is already (rtslib).
@@ -144,6 +128,27 @@ public actor BackstoreService {
     case .removed, .reconfiguredOtherwise: return false
     }
     return isAwaited
+  }
+
+  /// Serves a backstore that was enabled.
+  private func add(
+    _ entry: UIODevice.Entry, _ known: Attachment?, isAwaited: Bool
+  ) async throws(BlockError) {
+    // What we make ourselves is served without being told; so is what another instance makes.
+    guard isAwaited || !isServedByItsMaker(entry.backstore) else { return }
+    if let known {
+      guard known.spec.backstore?.role == .served else { return }
+      // If nobody waits for us it may have been taken over before its event came.
+      if !isAwaited {
+        guard try !UIODevice.isServed(entry) else { return }
+      }
+      try await manager.forgetServed(known)
+    }
+    do throws(BlockError) {
+      try await serve(entry.backstore, entry.configuration, .fresh)
+    } catch  where error.kind == .busy && !isAwaited {
+      try awaitRelease(of: entry)
+    }
   }
 
   /// Another daemon that listens answers for its own; without one nobody would.
@@ -162,7 +167,7 @@ public actor BackstoreService {
     try await attachment.inTurn { attachment in await attachment.changeOrExplain(change) }
   }
 
-  private func serve(
+  func serve(
     _ backstore: Backstore, _ configuration: String, _ start: ServerOrder.Start
   ) async throws(BlockError) {
     let spec = BackstoreSpec(

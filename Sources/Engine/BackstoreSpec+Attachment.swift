@@ -40,12 +40,21 @@ extension BackstoreSpec {
       role: isForeign ? .foreign : .own)
   }
 
-  /// What the kernel calls overlaybd's own daemon.
+  /// What the programs of overlaybd's own are called.
   private static let foreignPrefix = "overlaybd"
 
   /// Whether another process of this host waits for backstores of the subtype `overlaybd`: one that listens to
-  /// TCM-USER's events and is overlaybd's by its name.
+  /// TCM-USER's events, and is overlaybd's by its name or serves such a backstore already.
+  ///
+  /// What subtypes a process waits for, the kernel does not know. A manager of ours listens, too, but its backstores
+  /// are served by other processes.
   private static func isServedByOthers() throws(BlockError) -> Bool {
-    try TCMUEvents.otherListeners()?.contains { $0.command.hasPrefix(foreignPrefix) } ?? false
+    guard let listeners = try TCMUEvents.otherListeners(), !listeners.isEmpty else { return false }
+    let devices = UIODevice.all().filter { subtype(of: $0.configuration) == Subtype.overlaybd.rawValue }
+    return listeners.contains { listener in
+      listener.command.hasPrefix(foreignPrefix)
+        || listener.program?.hasPrefix(foreignPrefix) ?? false
+        || devices.contains { listener.hasOpen($0) }
+    }
   }
 }

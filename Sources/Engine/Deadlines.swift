@@ -14,11 +14,13 @@ public struct Deadlines: Sendable {
   public var report: Duration
   /// Until a data server has changed a device that is in use.
   public var change: Duration
+  /// Until a data server that hands its device over has finished what it has taken.
+  public var handOver: Duration
   /// Until a data server has ended that was killed.
   public var kill: Duration
 
   /// The usual ones.
   public static let standard = Deadlines(
     attach: .seconds(60), readBack: .seconds(20), settle: .milliseconds(500), detach: .seconds(20),
-    report: .seconds(2), change: .seconds(20), kill: .seconds(5))
+    report: .seconds(2), change: .seconds(20), handOver: .seconds(30), kill: .seconds(5))
 }

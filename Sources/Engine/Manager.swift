@@ -127,6 +127,17 @@ public actor Manager {
     return try await attachment.inTurn { attachment in await attachment.detachOrExplain(force: force) }
   }
 
+  /// Gives a device a new data server while it is in use: of the program as it is installed now.
+  ///
+  /// - Returns: The attachment, with its new data server.
+  /// - Throws: `notFound`; `unsupported` for a device that ends with its data server.
+  public func handOver(_ id: AttachmentID) async throws(BlockError) -> AttachmentInfo {
+    begin()
+    defer { end() }
+    let attachment = try find(id)
+    return try await attachment.inTurn { attachment in await attachment.handOverOrExplain() }
+  }
+
   /// All attachments, the oldest first.
   public func list() async -> [AttachmentInfo] {
     begin()
@@ -145,12 +156,16 @@ public actor Manager {
   public func inspect(_ id: AttachmentID) async throws(BlockError) -> AttachmentInfo {
     begin()
     defer { end() }
+    return await (try find(id)).info(withCounters: true, mounts: Mount.all())
+  }
+
+  private func find(_ id: AttachmentID) throws(BlockError) -> Attachment {
     guard let attachment = attachments[id] else {
       throw BlockError(
         .notFound, step: "find", object: id.text, cause: "nothing is attached under that ID",
         remedy: "See what is: ashlar ls.")
     }
-    return await attachment.info(withCounters: true, mounts: Mount.all())
+    return attachment
   }
 
   // MARK: Idleness

@@ -81,6 +81,31 @@ public enum ChildProcess {
     }
   }
 
+  /// Whether a process is a child of ours that nobody has waited for yet.
+  public static func isOurs(_ pid: Int32) -> Bool {
+    var information = siginfo_t()
+    return waitid(P_PID, id_t(pid), &information, WEXITED | WNOHANG | WNOWAIT) == 0
+  }
+
+  /// Takes note of a child's end, if it is one and has ended.
+  public static func collect(_ pid: Int32) {
+    // It fails for what is no child, of which there is nothing to take note.
+    waitpid(pid, nil, WNOHANG)
+  }
+
+  /// Goes over to another program in this process, which keeps its ID, its children and the descriptors 0 to 2.
+  ///
+  /// - Parameters:
+  ///   - program: The program's path.
+  ///   - arguments: Its arguments, without the program's name.
+  /// - Returns: Only if that is not possible: the error.
+  public static func replaceOurselves(_ program: String, _ arguments: [String]) -> BlockError {
+    var list: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) }
+    list.append(nil)
+    clinux_replace_program(program, list)
+    return .lastErrno(step: "go over to", object: program)
+  }
+
   /// Waits, on the calling thread, until a child has ended.
   public static func waitForEnd(of pid: Int32) -> End {
     var status: Int32 = 0

@@ -55,23 +55,13 @@ public struct DirectoryWatch: ~Copyable, Sendable {
       if count < 0 && errno == EINTR { continue }
       if count < 0 && errno == EAGAIN { return changes }
       guard count > 0 else { throw .lastErrno(step: "watch", object: path) }
-      buffer[..<count].withUnsafeBytes { Self.take($0, into: &changes) }
-    }
-  }
-
-  /// Reads the events of one buffer: a header of 16 bytes each, and a name padded with NUL.
-  private static func take(_ bytes: UnsafeRawBufferPointer, into changes: inout Changes) {
-    let headerBytes = MemoryLayout<inotify_event>.size
-    var rest = bytes[...]
-    while rest.count >= headerBytes {
-      let event = UnsafeRawBufferPointer(rebasing: rest).loadUnaligned(as: inotify_event.self)
-      let end = headerBytes + Int(event.len)
-      guard end <= rest.count else { return }
-      let name = rest.dropFirst(headerBytes).prefix(Int(event.len)).prefix { $0 != 0 }
-      if event.mask & UInt32(IN_Q_OVERFLOW) != 0 { changes.isIncomplete = true }
-      if event.mask & UInt32(IN_IGNORED) != 0 { changes.hasEnded = true }
-      if !name.isEmpty { changes.names.insert(String(decoding: name, as: UTF8.self)) }
-      rest = rest.dropFirst(end)
+      buffer[..<count].withUnsafeBytes { bytes in
+        InotifyEvents.forEach(in: bytes) { event, name in
+          if event.mask & UInt32(IN_Q_OVERFLOW) != 0 { changes.isIncomplete = true }
+          if event.mask & UInt32(IN_IGNORED) != 0 { changes.hasEnded = true }
+          if !name.isEmpty { changes.names.insert(name) }
+        }
+      }
     }
   }
 }

@@ -15,13 +15,26 @@ extension Backstore {
     else { return nil }
     return Status(
       configuration: info.configuration, byteCount: info.byteCount, blockSize: blockSize,
-      maximumSectors: maximumSectors, isEnabled: directory.read("enable") == "1",
+      maximumSectors: maximumSectors, isEnabled: isEnabled,
       isExported: info.isActivated,
       serial: serial)
   }
 
   /// Whether the kernel waits for an answer when it is enabled, changed or removed (`nl_reply_supported`).
-  public var waitsForAnswers: Bool { ConfigDirectory(path).read("attrib/nl_reply_supported") == "1" }
+  public var waitsForAnswers: Bool { attribute("nl_reply_supported") == "1" }
+
+  /// An attribute: the text of a file in `attrib`; `nil` if the backstore is gone.
+  func attribute(_ name: String) -> String? { ConfigDirectory(path).read("attrib/\(name)") }
+
+  /// Whether it has a device, or did have one when this was asked.
+  var isEnabled: Bool { ConfigDirectory(path).read("enable") == "1" }
+
+  /// Has the kernel wait for nobody's answer, from when it is enabled on.
+  ///
+  /// - Throws: By errno.
+  func exempt() throws(BlockError) {
+    try ConfigDirectory(path).write("-1", to: "attrib/nl_reply_supported")
+  }
 
   /// The unit serial number now; empty if none is set, or the backstore is gone.
   public var serial: String {

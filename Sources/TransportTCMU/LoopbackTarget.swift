@@ -52,8 +52,10 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
       try portGroup.make()
       try lun.make()
       try setNexus()
+      // Before the kernel begins to make it.
+      let events = try DeviceEvents()
       try link(backstore)
-      let disk = try waitForDisk(backstore, deadline)
+      let disk = try waitForDisk(backstore, events, deadline)
       if let commandTimeout {
         try LinuxFileSystem.write("\(commandTimeout)", toAttribute: "/sys/block/\(disk.name)/device/timeout")
       }
@@ -150,19 +152,23 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
     }
   }
 
+  /// How long to wait at most until sysfs is looked at again, where events of devices do not come.
+  private static let lookPause = Duration.milliseconds(250)
+
   private func waitForDisk(
-    _ backstore: Backstore, _ deadline: BoundedStep.Deadline
+    _ backstore: Backstore, _ events: borrowing DeviceEvents, _ deadline: BoundedStep.Deadline
   ) throws(BlockError) -> Disk {
-    var pause = Duration.milliseconds(1)
     while true {
       if let disk, try Self.canBeOpened(disk) { return disk }
-      guard deadline.sleep(pause) else {
+      guard !deadline.hasPassed else {
         throw BlockError(
           .timedOut, step: "wait for the disk of", object: "backstore \(backstore)",
           cause: "the kernel has made none",
           remedy: "See the kernel's log (dmesg); load the disk driver: modprobe sd_mod.")
       }
-      pause = min(pause * 2, .milliseconds(50))
+      // The disk's event comes when it can be opened. Without an address, any disk's is a reason to look.
+      let place = portGroup.read("address").map { "/\($0):0/block/" } ?? "/block/"
+      try events.waitForAdded(place, atMost: min(Self.lookPause, deadline.rest))
     }
   }
 }

@@ -1,4 +1,5 @@
 import BlockCore
+import CLinux
 import CNetlink
 import Glibc
 import LinuxIO
@@ -42,6 +43,19 @@ struct NetlinkSocket: ~Copyable, Sendable {
 
   /// The descriptor, for waiting.
   var raw: Int32 { nl_socket_get_fd(socket) }
+
+  /// The inode number, by which `/proc` shows it.
+  ///
+  /// - Throws: By errno.
+  var inode: UInt64 {
+    get throws(BlockError) {
+      var status = stat()
+      guard fstat(raw, &status) == 0 else {
+        throw BlockError(errno: Errno(rawValue: errno), step: "stat", object: "the netlink socket")
+      }
+      return UInt64(status.st_ino)
+    }
+  }
 
   /// The number of the group that events go to.
   func group() throws(BlockError) -> Int32 {

@@ -28,6 +28,8 @@ public struct TCMUEvent: Sendable, Hashable {
   public let uioNumber: Int
   /// The device's name: `tcm-user/HBA/NAME/CONFIGURATION`; empty if the kernel has none.
   public let name: String
+  /// Whether the kernel has our answer already.
+  public internal(set) var isAnswered = false
 
   /// Makes an event; the parameters are those of the properties.
   public init(_ kind: Kind, device: UInt32, uioNumber: Int, name: String) {

@@ -10,6 +10,16 @@ extension TCMUEvents {
     /// What it is called: `comm`.
     public let command: String
 
+    /// The name of the program's file; `nil` if it cannot be seen.
+    public var program: String? {
+      ConfigDirectory("/proc/\(pid)").link("exe")?.split(separator: "/").last.map(String.init)
+    }
+
+    /// Whether it has a device open: then it serves it.
+    public func hasOpen(_ device: UIODevice.Entry) -> Bool {
+      ConfigDirectory("/proc/\(pid)/fd").links.contains { $0.target == UIODevice.path(device.number) }
+    }
+
     public var description: String { "\(command) (pid \(pid))" }
   }
 
@@ -33,6 +43,15 @@ extension TCMUEvents {
       }
       return Listener(pid: pid, command: SmallFile.text("/proc/\(pid)/comm") ?? "?")
     }
+  }
+
+  /// Whether another socket than ours gets the events; true as well if the kernel does not tell.
+  ///
+  /// Only those in our network namespace show.
+  var hasOtherListeners: Bool {
+    guard let table = SmallFile.text("/proc/net/netlink"), let sockets = Self.sockets(in: table, group: group)
+    else { return true }
+    return !sockets.subtracting([inode]).isEmpty
   }
 
   /// The inode numbers of the generic netlink sockets that are in a group, of `/proc/net/netlink`; `nil` if the table

@@ -21,30 +21,52 @@ public final class TCMUEvents: Sendable {
   private let sender: Mutex<NetlinkSocket>
   private let receiver: NetlinkSocket
   private let bell: Descriptor
+  /// What is promised to be served.
+  private let subtypes: Set<String>
+  /// The number of the group that the events go to.
+  let group: Int32
+  /// The inode number of the socket that they come to.
+  let inode: UInt64
 
   /// Begins to listen, and tells the kernel that events will be answered.
   ///
   /// That the kernel waits for answers stays so when the process ends: whoever ends for good blocks and resets
   /// (``NetlinkBlocking``), or leaves it to the next one to do so when it starts.
   ///
-  /// - Parameter onReport: Called, on any thread, with what a log should hold.
+  /// - Parameters:
+  ///   - subtypes: Backstores of these are promised to be served, at once, when others might refuse them: see
+  ///     ``AnswerExemption``.
+  ///   - onReport: Called, on any thread, with what a log should hold.
   /// - Returns: The events; a thread of its own takes them from the kernel at once, however many come.
   /// - Throws: `unavailable` without the kernel's module, others by errno.
-  public static func start(onReport: @escaping @Sendable (String) -> Void) throws(BlockError) -> TCMUEvents {
-    let events = try TCMUEvents()
+  public static func start(
+    promising subtypes: Set<String> = [], onReport: @escaping @Sendable (String) -> Void
+  ) throws(BlockError) -> TCMUEvents {
+    let events = try TCMUEvents(subtypes)
     try events.declareAnswers()
-    try WorkerThread(name: "tcmu-events") { events.receive(onReport) }.detach()
+    try WorkerThread(name: "tcmu-events") {
+      do throws(BlockError) {
+        if !subtypes.isEmpty { try ThreadPriority.raise() }
+      } catch {
+        onReport("others may answer before us: \(error)")
+      }
+      events.receive(onReport)
+    }.detach()
     return events
   }
 
-  private init() throws(BlockError) {
+  private init(_ subtypes: Set<String>) throws(BlockError) {
+    self.subtypes = subtypes
     let receiver = try NetlinkSocket()
-    try receiver.listen(to: try receiver.group())
+    let group = try receiver.group()
+    try receiver.listen(to: group)
     let sender = try NetlinkSocket()
     let bell = eventfd(0, clinux_EVENTFD_FLAGS)
     guard bell >= 0 else {
       throw BlockError(errno: Errno(rawValue: errno), step: "make", object: "an event descriptor")
     }
+    inode = try receiver.inode
+    self.group = group
     self.receiver = receiver
     self.sender = Mutex(sender)
     self.bell = Descriptor(owning: bell)
@@ -101,12 +123,28 @@ public final class TCMUEvents: Sendable {
           guard event.kind != .reconfiguredOtherwise else {
             return answerUnknown(event, onReport)
           }
-          post.yield(event)
+          post.yield(promised(event, onReport))
         }
       } catch {
         return onReport("events about backstores are not heard any more: \(error)")
       }
     }
+  }
+
+  /// Answers at once that a new backstore will be served, if it is one of ours and others would refuse it.
+  private func promised(_ event: TCMUEvent, _ onReport: @Sendable (String) -> Void) -> TCMUEvent {
+    guard case .added = event.kind, let entry = event.entry, subtypes.contains(entry.subtype),
+      entry.backstore.waitsForAnswers, hasOtherListeners
+    else { return event }
+    var event = event
+    do throws(BlockError) {
+      try answer(event)
+      event.isAnswered = true
+      try entry.backstore.exempt()
+    } catch {
+      onReport("\(entry.backstore): others may have refused it: \(error)")
+    }
+    return event
   }
 
   /// Whoever waits for what nobody here understands is not to wait.

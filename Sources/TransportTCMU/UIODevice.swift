@@ -22,17 +22,27 @@ public struct UIODevice: ~Copyable, Sendable {
       self.configuration = configuration
     }
 
+    /// What stands before the configuration's first slash, which says who serves it.
+    var subtype: String { Self.subtype(of: configuration) }
+
+    static func subtype(of configuration: String) -> String {
+      String(decoding: configuration.utf8.prefix { $0 != UInt8(ascii: "/") }, as: UTF8.self)
+    }
+
     /// Reads the name that the kernel gives a device: `tcm-user/HBA/NAME/CONFIGURATION`.
     ///
     /// - Returns: `nil` if the device is none of TCM-USER's.
     public init?(number: Int, name: String) {
-      let parts = name.split(separator: "/", maxSplits: 3, omittingEmptySubsequences: false)
+      // Byte by byte: the configuration may begin with any character.
+      let parts = name.utf8.split(
+        separator: UInt8(ascii: "/"), maxSplits: 3, omittingEmptySubsequences: false
+      ).map { String(Substring($0)) }
       guard parts.count >= 3, parts[0] == "tcm-user", let hba = UInt32(parts[1]), !parts[2].isEmpty else {
         return nil
       }
       self.init(
-        number: number, backstore: Backstore(hba: hba, name: String(parts[2])),
-        configuration: parts.count > 3 ? String(parts[3]) : "")
+        number: number, backstore: Backstore(hba: hba, name: parts[2]),
+        configuration: parts.count > 3 ? parts[3] : "")
     }
   }
 

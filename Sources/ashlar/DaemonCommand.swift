@@ -8,7 +8,7 @@ import LinuxIO
 struct DaemonCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "daemon", abstract: "Start, stop and look at the manager.",
-    subcommands: [Start.self, Status.self, Stop.self])
+    subcommands: [Start.self, Status.self, Stop.self, Upgrade.self])
 
   /// `ashlar daemon start`.
   struct Start: AsyncParsableCommand {
@@ -64,10 +64,10 @@ struct DaemonCommand: AsyncParsableCommand {
       let directories = instance.directories
       let daemon = Daemon(directories)
       let client = APIClient(socket: directories.apiSocket)
-      guard daemon.isRunning, let status = try await Self.ask(client, .get, "/v1/status") else {
+      guard daemon.isRunning, let status = try await DaemonCommand.ask(client, .get, "/v1/status") else {
         return Output.note("ashlar: no manager is running")
       }
-      _ = try await Self.ask(client, .post, "/v1/shutdown")
+      _ = try await DaemonCommand.ask(client, .post, "/v1/shutdown")
       let process = ProcessIdentity(pid: status.pid)
       let clock = LinuxClock()
       let end = clock.now + .seconds(10)
@@ -81,15 +81,16 @@ struct DaemonCommand: AsyncParsableCommand {
       }
     }
 
-    /// The manager's answer; `nil` if it ends before it has answered: by itself, or because it was asked to.
-    private static func ask(
-      _ client: APIClient, _ method: APIClient.Method, _ path: String
-    ) async throws(BlockError) -> ManagerStatus? {
-      do throws(BlockError) {
-        return try await client.call(method, path)
-      } catch  where error.kind == .disconnected {
-        return nil
-      }
+  }
+
+  /// The manager's answer; `nil` if it ends before it has answered: by itself, or because it was asked to.
+  static func ask(
+    _ client: APIClient, _ method: APIClient.Method, _ path: String
+  ) async throws(BlockError) -> ManagerStatus? {
+    do throws(BlockError) {
+      return try await client.call(method, path)
+    } catch  where error.kind == .disconnected {
+      return nil
     }
   }
 }

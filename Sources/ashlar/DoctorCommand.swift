@@ -18,6 +18,8 @@ struct DoctorCommand: ParsableCommand {
     var report = HostSupport.report(instance.directories)
     let sandboxes = SandboxSupport.report()
     report.sandboxes = sandboxes
+    let tcmu = TCMUSupport.report()
+    report.tcmu = tcmu
     if json {
       try Output.json(report)
     } else {
@@ -30,6 +32,9 @@ struct DoctorCommand: ParsableCommand {
       for finding in report.transports { show(finding) }
       Output.line("")
       Output.line("auto chooses \(report.choice ?? "nothing"): \(report.reason)")
+      Output.line("")
+      Output.line("tcmu:")
+      for finding in tcmu { show(finding) }
       Output.line("")
       Output.line("sandboxes:")
       for finding in sandboxes.findings { show(finding) }

@@ -47,8 +47,11 @@ struct ManageCommand: AsyncParsableCommand {
       workingDirectory: FileManager.default.currentDirectoryPath)
     let manager: Manager
     let sandboxes: Sandboxes
+    let program: String
     do throws(BlockError) {
-      manager = try await start(directories, log)
+      // Where the next release will stand, too; what we run may be removed by then.
+      program = try LinuxFileSystem().resolve("/proc/self/exe")
+      manager = try await start(program, directories, log)
       sandboxes = try Sandboxes(
         .init(directory: directories.root, onStep: try SandboxFault.steps(sandboxFault)), .linux, log: log)
       try await sandboxes.recover()
@@ -67,14 +70,20 @@ struct ManageCommand: AsyncParsableCommand {
 
     let stop = Wish()
     let keep = Wish()
+    let restart = Wish()
+    let startedAt = Date().timeIntervalSince1970
     let api = APIServer(
       manager, sandboxes, .linux,
       status: { count in
         ManagerStatus(
-          version: Release.version, pid: getpid(), attachments: count, root: directories.root,
-          run: directories.run)
+          version: Release.version, pid: getpid(), attachments: count, startedAt: startedAt,
+          root: directories.root, run: directories.run)
       },
-      onShutdown: { stop.raise() }, onKeep: { keep.raise() })
+      onShutdown: { stop.raise() }, onKeep: { keep.raise() },
+      onRestart: {
+        restart.raise()
+        stop.raise()
+      })
     var quiet = Logger(label: "ashlard api", factory: { StreamLogHandler.standardError(label: $0) })
     quiet.logLevel = .warning
     let group = ServiceGroup(
@@ -89,6 +98,7 @@ struct ManageCommand: AsyncParsableCommand {
         gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
     try await group.run()
     unlink(directories.apiSocket)
+    if restart.isRaised { throw Ashlard.fail(goOver(to: program, staying: keep.isRaised, log), log) }
     log.notice("manager ends; devices stay")
     // Straight out: the data servers go on without us, and nothing of ours needs to be put in order.
     _exit(0)
@@ -97,8 +107,9 @@ struct ManageCommand: AsyncParsableCommand {
 
 extension ManageCommand {
   /// Starts the manager, and what serves others' backstores.
-  private func start(_ directories: EngineDirectories, _ log: Logger) async throws(BlockError) -> Manager {
-    let program = try LinuxFileSystem().resolve("/proc/self/exe")
+  private func start(
+    _ program: String, _ directories: EngineDirectories, _ log: Logger
+  ) async throws(BlockError) -> Manager {
     let plan = try await backstores.plan(program: program, log: log)
     let manager = try await Manager.start(
       .init(
@@ -106,6 +117,22 @@ extension ManageCommand {
         launches: ServerLaunches(program: program, handlers: plan?.launches ?? [:])), .linux, log: log)
     if let plan { try await backstores.serve(plan, manager, log) }
     return manager
+  }
+
+  /// Goes over to the program that is installed now, with the same options.
+  ///
+  /// - Parameters:
+  ///   - program: Its path.
+  ///   - staying: Whether somebody has asked the manager to stay.
+  /// - Returns: Only if that is not possible: why.
+  private func goOver(to program: String, staying: Bool, _ log: Logger) -> BlockError {
+    var arguments = Array(CommandLine.arguments.dropFirst())
+    // Whoever waited for that report has got it.
+    if let place = arguments.firstIndex(of: "--report") { arguments.removeSubrange(place...(place + 1)) }
+    // The last one counts.
+    if staying { arguments += ["--idle-exit", "0"] }
+    log.notice("manager goes over to \(program); devices stay")
+    return ChildProcess.replaceOurselves(program, arguments)
   }
 }
 
@@ -120,14 +147,19 @@ private struct Watch: Service {
   func run() async throws {
     let care = Task { await sandboxes.watchOver() }
     defer { care.cancel() }
-    try await cancelWhenGracefulShutdown {
+    await cancelWhenGracefulShutdown {
       while !stop.isRaised {
         if idleExit > 0, !keep.isRaised, let idle = await manager.idleTime, idle >= .seconds(idleExit),
           !sandboxes.isActive
         {
           return
         }
-        try await Task.sleep(for: .milliseconds(100))
+        do {
+          try await Task.sleep(for: .milliseconds(100))
+        } catch {
+          // A signal has ended us, which is as good an end as any.
+          return
+        }
       }
     }
   }

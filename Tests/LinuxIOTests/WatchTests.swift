@@ -63,4 +63,30 @@ import Testing
     let file = try scratch.write("file", text: "")
     #expect(throws: BlockError.self) { _ = try DirectoryWatch(file) }
   }
+
+  @Test func filesAreWatchedOneByOne() throws {
+    let scratch = try Scratch()
+    try FileManager.default.createDirectory(atPath: scratch("d"), withIntermediateDirectories: true)
+    try scratch.write("f", text: "0")
+    let watches = try FileWatches()
+    let directory = try watches.add(scratch("d"), .created)
+    let file = try watches.add(scratch("f"), .closed)
+    let again = try watches.add(scratch("f"), .closed)
+    #expect(again == file)
+    try scratch.write("d/one", text: "1")
+    _ = try Descriptor.open(scratch("f"), O_RDONLY)
+    var events = try watches.events()
+    #expect(events == [.happened(directory, "one"), .happened(file, "")])
+    watches.remove(file)
+    _ = try Descriptor.open(scratch("f"), O_RDONLY)
+    try FileManager.default.removeItem(atPath: scratch("d"))
+    events = try watches.events()
+    #expect(events == [.ended(file), .ended(directory)])
+    do {
+      _ = try watches.add(scratch("nothing"), .created)
+      Issue.record("what is not there is watched")
+    } catch {
+      #expect(error.kind == .notFound)
+    }
+  }
 }

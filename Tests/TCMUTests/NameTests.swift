@@ -26,6 +26,8 @@ import TransportTCMU
     #expect(entry?.backstore == Backstore(hba: 999_999_999, name: "dev_1"))
     #expect(entry?.configuration == "overlaybd//a/b.json;1")
     #expect(UIODevice.Entry(number: 3, name: "tcm-user/0/x")?.configuration == "")
+    // An accent behind a slash makes one character of both.
+    #expect(UIODevice.Entry(number: 3, name: "tcm-user/0/x/\u{301}/y")?.configuration == "\u{301}/y")
     for other in ["", "(null)", "tcm-user", "tcm-user/0", "tcm-user//x/y", "tcm-user/0//y", "hv_net/0/x/y"] {
       #expect(UIODevice.Entry(number: 3, name: other) == nil, "\(other)")
     }

@@ -1,0 +1,47 @@
+import Attachments
+import BlockCore
+import Logging
+import TransportTCMU
+
+// Backstores that were there before us, or that another process serves.
+extension BackstoreService {
+  /// Serves what exists already and nobody serves: what another daemon has left, or was made while none ran.
+  func takeOver() async {
+    for entry in UIODevice.all() { await takeOver(entry) }
+  }
+
+  /// Takes over what other processes have let go, for as long as that comes.
+  func awaitReleases() async {
+    for await entry in releases.stream where UIODevice.find(entry.backstore) == entry {
+      await takeOver(entry)
+    }
+  }
+
+  private func takeOver(_ entry: UIODevice.Entry) async {
+    guard isOurs(entry.configuration), !isServedByItsMaker(entry.backstore),
+      await manager.attachment(of: entry.backstore) == nil
+    else { return }
+    do throws(BlockError) {
+      do throws(BlockError) {
+        // Asked first: a data server opens the image, or makes it, before it finds the device taken.
+        if try UIODevice.isServed(entry) { return try awaitRelease(of: entry) }
+        try await serve(entry.backstore, entry.configuration, .takeOver)
+        log.notice("\(entry.backstore): taken over (\(entry.configuration))")
+      } catch  where error.kind == .busy {
+        try awaitRelease(of: entry)
+      }
+    } catch {
+      log.error("\(entry.backstore): not taken over: \(error)")
+    }
+  }
+
+  /// Sees to it that a device is taken over when the process that serves it lets go.
+  ///
+  /// - Throws: By errno.
+  func awaitRelease(of entry: UIODevice.Entry) throws(BlockError) {
+    log.notice("\(entry.backstore): another process serves it; it is taken over when that one lets it go")
+    try releases.watch(entry)
+    // It may have done so before we watched.
+    if try !UIODevice.isServed(entry) { releases.tell(entry) }
+  }
+}
