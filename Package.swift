@@ -110,7 +110,7 @@ let package = Package(
     room(
       "ControlAPI",
       [
-        "BlockCore", "LinuxIO", "Images", "Attachments", "Engine", "Sandboxes", logging,
+        "BlockCore", "LinuxIO", "Images", "Attachments", "Engine", "Sandboxes", "Volumes", logging,
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ]),
@@ -123,8 +123,8 @@ let package = Package(
     .executableTarget(
       name: "ashlard",
       dependencies: [
-        "BlockCore", "LinuxIO", "Images", "Handlers", "Attachments", "Engine", "Sandboxes", "ControlAPI",
-        "DataServer", "TCMUService", logging, argumentParser,
+        "BlockCore", "LinuxIO", "Images", "Handlers", "Attachments", "Engine", "Sandboxes", "Volumes",
+        "ControlAPI", "DataServer", "TCMUService", logging, argumentParser,
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ], swiftSettings: strict),

@@ -10,11 +10,13 @@ import Logging
 import NIOCore
 import Sandboxes
 import ServiceLifecycle
+import Volumes
 
 /// The manager's HTTP interface on a Unix socket; its routes stand in docs/api.md.
 public struct APIServer: Sendable {
   private let manager: Manager
   private let sandboxes: Sandboxes
+  private let volumes: Volumes
   private let services: HostServices
   private let status: @Sendable (Int) -> ManagerStatus
   private let onShutdown: @Sendable () -> Void
@@ -25,17 +27,19 @@ public struct APIServer: Sendable {
   /// - Parameters:
   ///   - manager: Who does what is asked.
   ///   - sandboxes: Who does what is asked of sandboxes.
+  ///   - volumes: Who does what is asked of header volumes.
   ///   - services: The host's files, for finding images.
   ///   - status: What the manager says of itself, given the number of attachments.
   ///   - onShutdown: Called when somebody asks the manager to stop.
   ///   - onKeep: Called when somebody asks the manager to stay also with nothing to do.
   public init(
-    _ manager: Manager, _ sandboxes: Sandboxes, _ services: HostServices,
+    _ manager: Manager, _ sandboxes: Sandboxes, _ volumes: Volumes, _ services: HostServices,
     status: @escaping @Sendable (Int) -> ManagerStatus,
     onShutdown: @escaping @Sendable () -> Void, onKeep: @escaping @Sendable () -> Void
   ) {
     self.manager = manager
     self.sandboxes = sandboxes
+    self.volumes = volumes
     self.services = services
     self.status = status
     self.onShutdown = onShutdown
@@ -90,6 +94,7 @@ public struct APIServer: Sendable {
       }
     }
     SandboxRoutes(sandboxes: sandboxes).add(to: router)
+    VolumeRoutes(volumes: volumes).add(to: router)
     return router
   }
 

@@ -73,7 +73,7 @@ extension Image {
       (piece, workspace) async throws(BlockError) in
       let bytes = try await volume.read(
         at: piece.lowerBound, byteCount: Int(piece.upperBound - piece.lowerBound), using: workspace)
-      for run in Self.nonZeroRuns(of: bytes) {
+      for run in Self.nonZeroRuns(of: bytes.span.bytes) {
         try await target.write(
           at: piece.lowerBound + UInt64(run.lowerBound), from: bytes.span.bytes.extracting(run),
           isDurable: false)
@@ -86,7 +86,7 @@ extension Image {
   }
 
   /// The runs of blocks that are not all zeros.
-  public static func nonZeroRuns(of bytes: [UInt8]) -> [Range<Int>] {
+  public static func nonZeroRuns(of bytes: RawSpan) -> [Range<Int>] {
     let block = Limits.pageSize
     var runs: [Range<Int>] = []
     bytes.withUnsafeBytes { bytes in

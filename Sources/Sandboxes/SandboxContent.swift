@@ -1,13 +1,16 @@
 import BlockCore
 import DiskFormats
+import Glibc
 import LinuxIO
 
 /// What can be read of a sandbox while nobody writes to it.
 protocol SandboxContent: Sendable {
   /// The ranges that may hold something else than zeros, in order, in bytes.
   var extents: [Range<UInt64>] { get }
-  /// Reads a range that lies inside the disk.
-  func read(_ range: Range<UInt64>, using workspace: Workspace) async throws(BlockError) -> [UInt8]
+  /// Reads a range that lies inside the disk into the beginning of an array that has room for it.
+  func read(
+    _ range: Range<UInt64>, into bytes: inout [UInt8], using workspace: Workspace
+  ) async throws(BlockError)
 }
 
 /// A base and a snapshot's store, read from their files: what nobody has changed comes from the base.
@@ -17,6 +20,8 @@ struct SnapshotContent: SandboxContent {
   /// The changed chunks in the order of the disk.
   private let changed: [SnapshotExceptions.Entry]
   private let byteCount: UInt64
+  /// Where the base has data, in order.
+  private let baseExtents: [Range<UInt64>]
   let extents: [Range<UInt64>]
 
   init(
@@ -29,10 +34,8 @@ struct SnapshotContent: SandboxContent {
     changed = exceptions.entries.sorted { $0.chunk < $1.chunk }
     let chunk = SnapshotExceptions.chunkByteCount
     let size = header.byteCount
-    let ranges =
-      try await base.dataExtents(from: 0)
-      + changed.map { $0.chunk * chunk..<min(($0.chunk + 1) * chunk, size) }
-    extents = Self.union(ranges)
+    baseExtents = try await base.dataExtents(from: 0)
+    extents = Self.union(baseExtents + changed.map { $0.chunk * chunk..<min(($0.chunk + 1) * chunk, size) })
   }
 
   /// Ranges in order, and those that touch as one.
@@ -48,15 +51,20 @@ struct SnapshotContent: SandboxContent {
     return result
   }
 
-  func read(_ range: Range<UInt64>, using workspace: Workspace) async throws(BlockError) -> [UInt8] {
-    var bytes = [UInt8](repeating: 0, count: range.count)
-    let ofBase = min(range.upperBound, base.byteCount)
-    if range.lowerBound < ofBase {
-      try await fill(&bytes, 0..<Int(ofBase - range.lowerBound), from: base, at: range.lowerBound, workspace)
-    }
+  func read(
+    _ range: Range<UInt64>, into bytes: inout [UInt8], using workspace: Workspace
+  ) async throws(BlockError) {
     let chunk = SnapshotExceptions.chunkByteCount
-    var index = firstIndex(from: range.lowerBound / chunk)
-    while index < changed.count, changed[index].chunk * chunk < range.upperBound {
+    var position = range.lowerBound
+    var index = firstIndex(from: position / chunk)
+    while position < range.upperBound {
+      let next = index < changed.count ? changed[index].chunk * chunk : range.upperBound
+      if position < next {
+        let end = min(next, range.upperBound)
+        try await fillFromBase(&bytes, position..<end, from: range.lowerBound, workspace)
+        position = end
+        continue
+      }
       // What was changed in one go lies in one piece.
       var end = index + 1
       while end < changed.count, changed[end].chunk == changed[end - 1].chunk + 1,
@@ -64,17 +72,39 @@ struct SnapshotContent: SandboxContent {
       {
         end += 1
       }
-      let start = max(changed[index].chunk * chunk, range.lowerBound)
       let stop = min((changed[end - 1].chunk + 1) * chunk, range.upperBound)
       let offset =
         SandboxStoreHeader.storeOffset + changed[index].stored * chunk
-        + (start - changed[index].chunk * chunk)
+        + (position - changed[index].chunk * chunk)
       try await fill(
-        &bytes, Int(start - range.lowerBound)..<Int(stop - range.lowerBound), from: store, at: offset,
+        &bytes, Int(position - range.lowerBound)..<Int(stop - range.lowerBound), from: store, at: offset,
         workspace)
+      position = stop
       index = end
     }
-    return bytes
+  }
+
+  /// Fills a part with what the base has there, and with zeros where it has nothing.
+  private func fillFromBase(
+    _ bytes: inout [UInt8], _ part: Range<UInt64>, from start: UInt64, _ workspace: Workspace
+  ) async throws(BlockError) {
+    func zero(_ bytes: inout [UInt8], _ part: Range<UInt64>) {
+      bytes.withUnsafeMutableBytes { bytes in
+        _ = bytes.baseAddress.map { memset($0 + Int(part.lowerBound - start), 0, part.count) }
+      }
+    }
+    var position = part.lowerBound
+    var index = baseExtents.firstIndexOrdered { $0.upperBound > part.lowerBound }
+    while index < baseExtents.count, baseExtents[index].lowerBound < part.upperBound {
+      let data = baseExtents[index].clamped(to: part)
+      if position < data.lowerBound { zero(&bytes, position..<data.lowerBound) }
+      try await fill(
+        &bytes, Int(data.lowerBound - start)..<Int(data.upperBound - start), from: base, at: data.lowerBound,
+        workspace)
+      position = data.upperBound
+      index += 1
+    }
+    if position < part.upperBound { zero(&bytes, position..<part.upperBound) }
   }
 
   private func fill(
@@ -87,12 +117,17 @@ struct SnapshotContent: SandboxContent {
     try await file.readAnyhow(at: offset, into: &target, using: workspace)
   }
 
-  private func firstIndex(from chunk: UInt64) -> Int {
+  private func firstIndex(from chunk: UInt64) -> Int { changed.firstIndexOrdered { $0.chunk >= chunk } }
+}
+
+extension Array {
+  /// The first index from which on a condition holds, in an array where it holds from some element on.
+  fileprivate func firstIndexOrdered(where holds: (Element) -> Bool) -> Int {
     var low = 0
-    var high = changed.count
+    var high = count
     while low < high {
       let middle = (low + high) / 2
-      if changed[middle].chunk < chunk { low = middle + 1 } else { high = middle }
+      if holds(self[middle]) { high = middle } else { low = middle + 1 }
     }
     return low
   }
@@ -108,7 +143,9 @@ struct DeviceContent: SandboxContent {
     extents = [0..<file.byteCount]
   }
 
-  func read(_ range: Range<UInt64>, using workspace: Workspace) async throws(BlockError) -> [UInt8] {
-    try await file.bytes(at: range.lowerBound, byteCount: range.count, using: workspace)
+  func read(
+    _ range: Range<UInt64>, into bytes: inout [UInt8], using workspace: Workspace
+  ) async throws(BlockError) {
+    try await file.read(range, into: &bytes, using: workspace)
   }
 }

@@ -41,7 +41,7 @@ public final class Sandboxes: Sendable {
   let bootID = SmallFile.text("/proc/sys/kernel/random/boot_id") ?? ""
   let watch = Mutex(WatchState())
   let activeTurns = Atomic<Int>(0)
-  private let executor = BlockingExecutor(label: "ashlar sandboxes")
+  let executor = BlockingExecutor(label: "ashlar sandboxes")
   /// Opened when the first sandbox is made: a host without device-mapper can do everything else.
   private let opened = Mutex<DeviceMapper?>(nil)
 
@@ -86,16 +86,11 @@ public final class Sandboxes: Sendable {
     let turns = self.turns
     activeTurns.add(1, ordering: .relaxed)
     defer { activeTurns.subtract(1, ordering: .relaxed) }
-    let task = Task.detached(executorPreference: executor) { () -> Result<Value, BlockError> in
+    return try await executor.run { () async throws(BlockError) in
       await turns.begin(object)
       defer { turns.end(object) }
-      do throws(BlockError) {
-        return .success(try await body())
-      } catch {
-        return .failure(error)
-      }
+      return try await body()
     }
-    return try await task.value.get()
   }
 
   /// The row of a sandbox.

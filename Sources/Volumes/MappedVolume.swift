@@ -63,13 +63,16 @@ public struct VolumeMapper: Sendable {
     _ name: String, _ volume: HeaderVolume, isUnconfirmedTaken: Bool = true
   ) async throws(BlockError) -> MappedVolume {
     try Self.check(name)
-    let content = try await volume.content()
-    let layout = try Self.layout(of: content, volume, isUnconfirmedTaken)
     guard volume.isBlockDevice else {
       throw BlockError(
         .invalidArgument, step: "map", object: volume.path, cause: "it is a file, and no block device",
         remedy: "Attach it first: losetup --find --show \(volume.path).")
     }
+    // Nobody formats it until the device stands on it.
+    let file = try await volume.alone()
+    defer { withExtendedLifetime(file) {} }
+    let content = try await HeaderVolume.content(of: file)
+    let layout = try Self.layout(of: content, volume, isUnconfirmedTaken)
     let numbers = try BlockDevice.numbers(ofNode: volume.path)
     let start = layout.contentOffset / 512
     let sectors = volume.byteCount / 512
@@ -77,21 +80,14 @@ public struct VolumeMapper: Sendable {
       try volume.checkSize(forImageOf: imageByteCount, layout)
     }
     guard sectors > start else { throw Self.tooSmall(volume, start) }
-    if let found = try await list().first(where: { $0.name == name }) {
-      guard found.isOurs, try BlockDevice.numbers(ofNode: found.volume) == numbers else {
-        throw BlockError(
-          .conflict, step: "map", object: name, cause: "there is a device of that name on \(found.volume)",
-          remedy: "Choose another name.")
-      }
-      return found
-    }
+    if let found = try await mapped(name, numbers) { return found }
     var table = Table(sectors: sectors - start, .linear(numbers, start: start))
     let uuid = MappedVolume.uuidPrefix + name.dropFirst(MappedVolume.namePrefix.count)
     if layout.contentOffset % UInt64(volume.sectorByteCount) != 0 {
       // The kernel refuses a table that begins within a block; a loop device in between can do it.
-      let file = try Descriptor.open(volume.path, 2)
+      let below = try Descriptor.open(volume.path, 2)
       let loop = try LoopDevice.attach(
-        file,
+        below,
         .init(isReadOnly: false, blockSize: 512, label: uuid, offset: layout.contentOffset))
       table = Table(sectors: sectors - start, .linear(try loop.numbers(), start: 0))
       let made = try mapper.create(name, uuid: uuid, table)
@@ -99,6 +95,24 @@ public struct VolumeMapper: Sendable {
     }
     let made = try mapper.create(name, uuid: uuid, table)
     return Self.described(made, volume.path, content, sectors - start)
+  }
+
+  /// The device of that name, if it is ours and on that volume.
+  ///
+  /// - Throws: `conflict` if it is not, or if the volume is mapped by another name: two would write to one content.
+  private func mapped(_ name: String, _ numbers: DeviceNumbers) async throws(BlockError) -> MappedVolume? {
+    for found in try await list() {
+      let isOnIt = try BlockDevice.numbers(ofNode: found.volume) == numbers
+      if found.name == name, isOnIt, found.isOurs { return found }
+      guard found.name == name || isOnIt else { continue }
+      throw BlockError(
+        .conflict, step: "map", object: name,
+        cause: found.name == name
+          ? "there is a device of that name on \(found.volume)"
+          : "\(found.volume) is mapped already: \(found.path)",
+        remedy: found.name == name ? "Choose another name." : "Use that device, or unmap it first.")
+    }
+    return nil
   }
 
   private static func described(

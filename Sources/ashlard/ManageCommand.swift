@@ -11,6 +11,7 @@ import Sandboxes
 import ServiceLifecycle
 import TCMUService
 import UnixSignals
+import Volumes
 
 /// Runs the manager.
 struct ManageCommand: AsyncParsableCommand {
@@ -65,10 +66,11 @@ struct ManageCommand: AsyncParsableCommand {
       log.warning("\(error)")
     }
 
+    let volumes = Volumes(clock: LinuxClock())
     let stop = Wish()
     let keep = Wish()
     let api = APIServer(
-      manager, sandboxes, .linux,
+      manager, sandboxes, volumes, .linux,
       status: { count in
         ManagerStatus(
           version: Release.version, pid: getpid(), attachments: count, root: directories.root,
@@ -83,7 +85,8 @@ struct ManageCommand: AsyncParsableCommand {
           .init(service: api.service(socket: directories.apiSocket, log: quiet)),
           .init(
             service: Watch(
-              manager: manager, sandboxes: sandboxes, stop: stop, keep: keep, idleExit: idleExit),
+              manager: manager, sandboxes: sandboxes, volumes: volumes, stop: stop, keep: keep,
+              idleExit: idleExit),
             successTerminationBehavior: .gracefullyShutdownGroup),
         ],
         gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
@@ -113,6 +116,7 @@ extension ManageCommand {
 private struct Watch: Service {
   let manager: Manager
   let sandboxes: Sandboxes
+  let volumes: Volumes
   let stop: Wish
   let keep: Wish
   let idleExit: Int
@@ -123,7 +127,7 @@ private struct Watch: Service {
     try await cancelWhenGracefulShutdown {
       while !stop.isRaised {
         if idleExit > 0, !keep.isRaised, let idle = await manager.idleTime, idle >= .seconds(idleExit),
-          !sandboxes.isActive
+          !sandboxes.isActive, !volumes.isActive
         {
           return
         }
