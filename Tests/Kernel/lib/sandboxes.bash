@@ -1,0 +1,81 @@
+# What the parts of Tests/Kernel/sandboxes share; to be sourced after "checks". $programs is the directory of ashlar and
+# ashlard. It makes $scratch, and an instance of the engine there.
+export PATH="$programs:/usr/sbin:/sbin:$PATH"
+scratch=$(mktemp -d /tmp/ashlar-sb-test.XXXXXX)
+export ASHLAR_ROOT=$scratch/root ASHLAR_RUN=$scratch/run
+modprobe -a loop dm_mod dm_snapshot dm_thin_pool ext4
+mkdir "$ASHLAR_ROOT" "$ASHLAR_RUN" "$scratch/mnt"
+base=$scratch/base
+
+# start [OPTION...]: starts a manager and waits until it answers; false if it has ended before.
+start() {
+    ashlard manage "$@" 2>> "$ASHLAR_ROOT/ashlard.log" &
+    echo $! > "$scratch/manager"
+    local end=$((SECONDS + 60))
+    until api GET /v1/status > /dev/null 2>&1; do
+        kill -0 "$(cat "$scratch/manager")" 2> /dev/null || return 1
+        [ "$SECONDS" -lt "$end" ] || { echo "the manager does not answer"; return 1; }
+        sleep 0.05
+    done
+}
+
+stop() {
+    kill -KILL "$(cat "$scratch/manager")" 2> /dev/null || true
+    while [ -d "/proc/$(cat "$scratch/manager")" ] && ! grep -q '^State:.Z' "/proc/$(cat "$scratch/manager")/status"; do
+        sleep 0.02
+    done
+}
+
+# api METHOD PATH [BODY]: prints the answer; false unless it is a success.
+api() {
+    curl -sS --fail-with-body --max-time 120 --unix-socket "$ASHLAR_RUN/ashlard.sock" -X "$1" "http://ashlar$2" ${3:+-d "$3"}
+}
+
+# refused KIND WORDS METHOD PATH [BODY]: it has to fail in that way, and to say these words.
+refused() {
+    local kind=$1 words=$2 answer
+    shift 2
+    if answer=$(api "$@"); then echo "it succeeded: $*: $answer"; return 1; fi
+    equal "the kind of $answer" "$(jq -r .error.kind <<< "$answer")" "$kind"
+    [[ $answer == *"$words"* ]] || { echo "it says: $answer"; return 1; }
+}
+
+# create NAME [FIELDS]
+create() { api POST /v1/sandboxes "{\"name\": \"$1\", \"base\": \"$base\"${2:+, $2}}" > /dev/null; }
+verb() { api POST "/v1/sandboxes/$1/$2" > /dev/null; }
+remove() { api DELETE "/v1/sandboxes/$1" > /dev/null; }
+state() { api GET "/v1/sandboxes/$1" | jq -r .state; }
+state_is() { [ "$(state "$1")" = "$2" ]; }
+is_gone() { ! api GET "/v1/sandboxes/$1" > /dev/null 2>&1; }
+device() { echo "/dev/mapper/ashlar-$1"; }
+digest() { dd if="$1" bs=1M iflag=direct status=none | sha256sum | cut -c -64; }
+instance() { python3 -c "import sqlite3; print(sqlite3.connect('$ASHLAR_ROOT/sandboxes.sqlite').execute('select id from instance').fetchone()[0])"; }
+
+# scribble NAME BLOCK: writes 64 KiB of chance at a block of 64 KiB.
+scribble() { head -c 64K /dev/urandom | dd of="$(device "$1")" bs=64k seek="$2" oflag=direct conv=notrunc status=none; }
+
+nothing_is_left() {
+    equal "sandboxes" "$(api GET /v1/sandboxes | jq length)" 0
+    equal "devices" "$(dmsetup ls)" "No devices found"
+    no_loops() { [ -z "$(losetup -a)" ]; }
+    wait_until no_loops
+    equal "files" "$(find "$ASHLAR_ROOT" "$scratch" -maxdepth 1 \( -name 'sandbox-*' -o -name '*.partial' -o -name '*.new' \))" ""
+    equal "nodes" "$(find /dev/mapper -name 'ashlar*')" ""
+}
+
+base_is_made() {
+    truncate -s 32M "$base"
+    mkfs.ext4 -q "$base"
+    mount -o loop "$base" "$scratch/mnt"
+    head -c 3M /dev/urandom > "$scratch/mnt/file"
+    umount "$scratch/mnt"
+    sleep 0.3
+    sha256sum "$base" | cut -c -64 > "$scratch/base.sum"
+    start
+}
+
+base_is_as_it_was() { equal "the base" "$(sha256sum "$base" | cut -c -64)" "$(cat "$scratch/base.sum")"; }
+
+kernel_has_no_complaints() {
+    ! dmesg | grep -E 'WARNING: CPU|kernel BUG|BUG: unable|Oops|general protection|refcount_t|blocked for more than'
+}
