@@ -39,7 +39,8 @@ let package = Package(
     .library(
       name: "Ashlar",
       targets: [
-        "BlockCore", "LinuxIO", "OverlayBD", "DiskFormats", "Images", "DeviceMapper", "Volumes", "Sandboxes",
+        "BlockCore", "LinuxIO", "OverlayBD", "DiskFormats", "Images", "Attachments", "DeviceMapper",
+        "Volumes", "Sandboxes",
       ]),
     .executable(name: "ashlar", targets: ["ashlar"]),
     .executable(name: "ashlard", targets: ["ashlard"]),

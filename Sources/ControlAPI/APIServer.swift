@@ -79,7 +79,9 @@ public struct APIServer: Sendable {
       try await Self.explained { () async throws(BlockError) in
         let order: AttachRequest = try await Self.body(of: request)
         let id = try AttachmentID(order.id)
-        return try await manager.attach(id, try await spec(for: order, id))
+        let spec = try await spec(for: order, id)
+        if !spec.isReadOnly { try sandboxes.checkIsNobodys(spec.path, "attach for writing") }
+        return try await manager.attach(id, spec)
       }
     }
     router.get("/v1/attachments/:id") { _, context in

@@ -13,6 +13,9 @@ public struct LinuxFileSystem: FileSystem {
   }
 
   public func resolve(_ path: String) throws(BlockError) -> String {
+    guard !path.utf8.contains(0) else {
+      throw BlockError(.invalidArgument, step: "find", object: path, cause: "the path holds a NUL character")
+    }
     guard let resolved = realpath(path, nil) else { throw .lastErrno(step: "find", object: path) }
     defer { free(resolved) }
     return String(cString: resolved)
@@ -63,6 +66,12 @@ public struct LinuxFileSystem: FileSystem {
   }
 
   public func rename(_ path: String, to target: String, replaces: Bool) async throws(BlockError) {
+    // To C, a NUL ends the path: it would be another file's.
+    guard !path.utf8.contains(0), !target.utf8.contains(0) else {
+      throw BlockError(
+        .invalidArgument, step: "rename", object: "\(path) to \(target)",
+        cause: "a path holds a NUL character")
+    }
     let result = replaces ? Glibc.rename(path, target) : clinux_rename_new(path, target)
     guard result == 0 else { throw .lastErrno(step: "rename", object: "\(path) to \(target)") }
     let slash = target.lastIndex(of: "/")
@@ -72,7 +81,10 @@ public struct LinuxFileSystem: FileSystem {
   }
 
   public func remove(_ path: String) throws(BlockError) {
-    guard unlink(path) == 0 || errno == ENOENT else { throw .lastErrno(step: "remove", object: path) }
+    // Nothing can have such a name, and what C takes for it is somebody else's.
+    if path.utf8.contains(0) { return }
+    let absent: Set<Int32> = [ENOENT, ENOTDIR, ENAMETOOLONG]
+    guard unlink(path) == 0 || absent.contains(errno) else { throw .lastErrno(step: "remove", object: path) }
   }
 
   public func replaceContents(of path: String, with bytes: [UInt8]) async throws(BlockError) {
@@ -96,6 +108,13 @@ extension LinuxFileSystem {
     guard truncate(path, off_t(byteCount)) == 0 else {
       throw .lastErrno(step: "set the size of", object: path)
     }
+  }
+
+  /// Which file a path leads to; `nil` if there is none, or nobody may look.
+  public static func identity(of path: String) -> FileIdentity? {
+    var status = stat()
+    guard !path.utf8.contains(0), stat(path, &status) == 0 else { return nil }
+    return FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
   }
 
   /// The bytes that a file takes on its disk; 0 if it is not there.

@@ -13,6 +13,8 @@ extension Sandboxes {
   ///   nothing is left.
   public func create(_ request: SandboxRequest) async throws(BlockError) -> SandboxInfo {
     let name = try SandboxName(request.name)
+    try Self.checkPath(request.base, "use as a base")
+    if let store = request.store { try Self.checkPath(store, "use as a store") }
     return try await inTurn(name.text) { [self] () async throws(BlockError) in
       if let there = try journal.row(name.text) { return try await confirm(there, request) }
       let base = try await bases.open(request.base)
@@ -77,9 +79,6 @@ extension Sandboxes {
     let id = hex(services.random.next(), digits: 16)
     let storeID = hex(services.random.next(), digits: 16) + hex(services.random.next(), digits: 16)
     let store = request.store ?? "\(options.directory)/sandbox-\(name).store"
-    guard store.hasPrefix("/"), !store.hasSuffix("/") else {
-      throw reject(.invalidArgument, "the store's path \"\(store)\" is not absolute", "Name a new file.")
-    }
     return SandboxJournal.Row(
       name: name.text, id: id, state: SandboxState.creating.rawValue, driver: driver.rawValue, store: store,
       storeID: storeID, thinID: 0, base: base.file.path, baseSHA256: base.sha256.description,
@@ -99,12 +98,22 @@ extension Sandboxes {
     await turns.begin(row.storeID)
     defer { turns.end(row.storeID) }
     let device = try await devices.make(row, base, isNew: isNew)
-    guard try BlockDevice.byteCount(ofNode: "/dev/dm-\(device.numbers.minor)") == UInt64(row.size) else {
-      throw BlockError(
-        .ioError, step: "check the size of", object: device.path,
-        cause: "it is not the \(row.size) bytes that it ought to be")
+    do throws(BlockError) {
+      guard try BlockDevice.byteCount(ofNode: "/dev/dm-\(device.numbers.minor)") == UInt64(row.size) else {
+        throw BlockError(
+          .ioError, step: "check the size of", object: device.path,
+          cause: "it is not the \(row.size) bytes that it ought to be")
+      }
+      try move(&row, to: .running)
+    } catch {
+      // Nobody was told of it.
+      do throws(BlockError) {
+        try await devices.take(row, within: SandboxDevices.innerDeadline)
+      } catch let further {
+        throw error.aggravated(by: further, while: "removing its device")
+      }
+      throw error
     }
-    try move(&row, to: .running)
   }
 
   /// Takes back a sandbox that could not be made, and gives the error with what went wrong meanwhile.
@@ -142,7 +151,10 @@ extension Sandboxes {
   func removeStore(_ row: SandboxJournal.Row) async throws(BlockError) {
     let others = try journal.rows().contains { $0.storeID == row.storeID && $0.id != row.id }
     if others {
-      if let devices = try availableDevices() { try await devices.deleteThin(row) }
+      // Without the store there is nothing to give back.
+      if services.files.exists(row.store), let devices = try availableDevices() {
+        try await devices.deleteThin(row)
+      }
       return
     }
     if services.files.exists(row.store), try await StoreFile.isStore(row.store, of: row) {

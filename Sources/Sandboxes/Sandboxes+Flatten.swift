@@ -49,12 +49,8 @@ extension Sandboxes {
   }
 
   private func checkTarget(_ path: String, _ replaces: Bool) throws(BlockError) {
-    guard path.hasPrefix("/"), !path.hasSuffix("/") else {
-      throw BlockError(
-        .invalidArgument, step: "flatten to", object: "\"\(path)\"",
-        cause: "it is no absolute path of a file",
-        remedy: "Name the new file.")
-    }
+    try Self.checkPath(path, "flatten to")
+    try checkIsNobodys(path, "flatten to")
     guard let kind = try services.files.kind(of: path), kind != .file || !replaces else { return }
     throw BlockError(
       .conflict, step: "flatten to", object: path, cause: "there is \(kind.rawValue) already",

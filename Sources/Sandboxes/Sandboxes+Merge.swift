@@ -29,7 +29,7 @@ extension Sandboxes {
           .unsupported, "only a sandbox of dm-snapshot that is as large as its base can be merged",
           "Flatten it instead: ashlar sandbox flatten.")
       }
-      let others = try journal.rows().filter { $0.base == row.base && $0.id != row.id }.map(\.name)
+      let others = try dependants(of: row.base).filter { $0 != row.name }
       guard others.isEmpty else {
         throw refuse(
           .conflict, "its base is that of \(others.joined(separator: ", "))",
@@ -41,19 +41,23 @@ extension Sandboxes {
         try await finishPause(&row, within: options.deadline)
       }
       _ = try await StoreFile.open(row)
+      // Held from before the first step that cannot be taken back.
+      let base = try HeldFile(row.base, isShared: false)
       try move(&row, to: .merging)
-      try await finishMerge(row)
+      try await finishMerge(row, base)
     }
   }
 
   /// Brings a merge to its end; begun again, it goes on where it was.
-  func finishMerge(_ row: SandboxJournal.Row) async throws(BlockError) {
+  ///
+  /// - Parameter held: The base, if the caller has it already.
+  func finishMerge(_ row: SandboxJournal.Row, _ held: HeldFile? = nil) async throws(BlockError) {
     try await withWork(row.name, "merge") { [self] progress async throws(BlockError) in
       let devices = try self.devices
       if try devices.mapper.info(devices.disk(row)) == nil {
         // What an interrupted merge has left of the store is still one that can be read.
         let store = try await StoreFile.open(row)
-        let base = try HeldFile(row.base, isShared: false)
+        let base = if let held { held } else { try HeldFile(row.base, isShared: false) }
         try options.onStep("merge loops")
         let baseLoop = try LoopDevice.attach(
           base.descriptor,

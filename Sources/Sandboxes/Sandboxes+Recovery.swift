@@ -101,6 +101,8 @@ extension Sandboxes {
   /// - Returns: What was removed, in words.
   /// - Throws: `busy` while something is done to a sandbox: what that needs for a moment is nobody's, too.
   public func collectGarbage() async throws(BlockError) -> [String] {
+    await turns.begin(Self.cleaning)
+    defer { turns.end(Self.cleaning) }
     guard activeTurns.load(ordering: .relaxed) == 0 else {
       throw BlockError(
         .busy, step: "clean up", object: "the sandboxes", cause: "something is done to one of them",

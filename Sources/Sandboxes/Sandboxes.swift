@@ -38,6 +38,8 @@ public final class Sandboxes: Sendable {
   let bases: BaseImages
   let registry: LoopRegistry
   let turns = Turns()
+  /// Two who keep one directory would take each other's devices for stale ones.
+  private let lock: FileLock
   let bootID = SmallFile.text("/proc/sys/kernel/random/boot_id") ?? ""
   let watch = Mutex(WatchState())
   let activeTurns = Atomic<Int>(0)
@@ -47,13 +49,20 @@ public final class Sandboxes: Sendable {
 
   /// Opens the sandboxes of a directory; nothing is done to them before ``recover()``.
   ///
-  /// - Throws: `ioError` if the journal cannot be had.
+  /// - Throws: `busy` if another process has that directory's sandboxes; `ioError` if the journal cannot be had.
   public init(_ options: Options, _ services: HostServices, log: Logger) throws(BlockError) {
     self.options = options
     self.services = services
     self.log = log
+    guard let lock = try FileLock.take("\(options.directory)/sandboxes.lock") else {
+      throw BlockError(
+        .busy, step: "open the sandboxes of", object: options.directory,
+        cause: "another manager has that directory",
+        remedy: "Stop that one, or give this one a directory of its own (--root).")
+    }
+    self.lock = lock
     journal = try SandboxJournal("\(options.directory)/sandboxes.sqlite", random: services.random)
-    bases = BaseImages(journal)
+    bases = BaseImages(journal, services.clock)
     registry = LoopRegistry(instance: journal.instance)
   }
 
@@ -79,6 +88,9 @@ public final class Sandboxes: Sendable {
     }
   }
 
+  /// Whose turn it is to clean up; no sandbox has that name.
+  static let cleaning = "/"
+
   /// Runs a body on threads that may wait, when it is the object's turn; a caller that withdraws does not end it.
   func inTurn<Value: Sendable>(
     _ object: String, _ body: @escaping @Sendable () async throws(BlockError) -> Value
@@ -87,6 +99,9 @@ public final class Sandboxes: Sendable {
     activeTurns.add(1, ordering: .relaxed)
     defer { activeTurns.subtract(1, ordering: .relaxed) }
     return try await executor.run { () async throws(BlockError) in
+      // Not while what is nobody's is being removed: what is made now looks like that for a moment.
+      await turns.begin(Self.cleaning)
+      turns.end(Self.cleaning)
       await turns.begin(object)
       defer { turns.end(object) }
       return try await body()
