@@ -74,10 +74,7 @@ public struct LinuxFileSystem: FileSystem {
     }
     let result = replaces ? Glibc.rename(path, target) : clinux_rename_new(path, target)
     guard result == 0 else { throw .lastErrno(step: "rename", object: "\(path) to \(target)") }
-    let slash = target.lastIndex(of: "/")
-    let directory = slash.map { $0 == target.startIndex ? "/" : String(target[..<$0]) } ?? "."
-    let descriptor = try Descriptor.open(directory, O_RDONLY | O_DIRECTORY)
-    guard fsync(descriptor.raw) == 0 else { throw .lastErrno(step: "flush the directory", object: directory) }
+    try Self.synchronizeDirectory(of: target)
   }
 
   public func remove(_ path: String) throws(BlockError) {
@@ -101,6 +98,16 @@ public struct LinuxFileSystem: FileSystem {
 }
 
 extension LinuxFileSystem {
+  /// Puts the directory that a file is in on stable storage, and with it that the file is there or not.
+  ///
+  /// - Throws: By errno.
+  public static func synchronizeDirectory(of path: String) throws(BlockError) {
+    let slash = path.lastIndex(of: "/")
+    let directory = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    let descriptor = try Descriptor.open(directory, O_RDONLY | O_DIRECTORY)
+    guard fsync(descriptor.raw) == 0 else { throw .lastErrno(step: "flush the directory", object: directory) }
+  }
+
   /// Makes a file longer or shorter; what is new reads as zeros.
   ///
   /// - Throws: By errno.

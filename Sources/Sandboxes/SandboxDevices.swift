@@ -161,8 +161,10 @@ struct SandboxDevices: Sendable {
     try onStep("take disk")
     try await mapper.remove(disk(row), within: deadline, clock: clock)
     try mapper.removeStaleNode(Self.name(row))
-    try onStep("take origin")
-    try await mapper.remove(origin(row), within: Self.innerDeadline, clock: clock)
+    if row.size > row.baseSize {
+      try onStep("take origin")
+      try await mapper.remove(origin(row), within: Self.innerDeadline, clock: clock)
+    }
     if row.driver == SandboxDriver.thin.rawValue { try await takePool(row) }
   }
 

@@ -104,7 +104,7 @@ extension Sandboxes {
           .ioError, step: "check the size of", object: device.path,
           cause: "it is not the \(row.size) bytes that it ought to be")
       }
-      try move(&row, to: .running)
+      try move(&row, to: .running, isDurable: isNew)
     } catch {
       // Nobody was told of it.
       do throws(BlockError) {
@@ -156,9 +156,6 @@ extension Sandboxes {
         try await devices.deleteThin(row)
       }
       return
-    }
-    if services.files.exists(row.store), try await StoreFile.isStore(row.store, of: row) {
-      try await StoreFile.settle(row, within: SandboxDevices.innerDeadline, services.clock)
     }
     try options.onStep("remove store")
     if try await !StoreFile.remove(row, services) {

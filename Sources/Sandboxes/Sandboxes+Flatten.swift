@@ -43,7 +43,7 @@ extension Sandboxes {
         result = .failure(afterRemoving(temporary, error))
       }
       row.temporary = nil
-      try journal.save(row)
+      try journal.save(row, isDurable: false)
       return try result.get()
     }
   }

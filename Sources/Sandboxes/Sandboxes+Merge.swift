@@ -43,7 +43,7 @@ extension Sandboxes {
       _ = try await StoreFile.open(row)
       // Held from before the first step that cannot be taken back.
       let base = try HeldFile(row.base, isShared: false)
-      try move(&row, to: .merging)
+      try move(&row, to: .merging, isDurable: true)
       try await finishMerge(row, base)
     }
   }
@@ -84,6 +84,9 @@ extension Sandboxes {
           .ioError, step: "flush", object: row.base, cause: "its changes may not be on its disk")
       }
     }
+    // From here on there is nothing to merge any more.
+    var row = row
+    try move(&row, to: .removing, isDurable: true)
     try await erase(row)
   }
 

@@ -103,7 +103,7 @@ extension Sandboxes {
     try await inTurn(name.text) { [self] () async throws(BlockError) in
       guard var row = try journal.row(name.text) else { return }
       if row.state == SandboxState.merging.rawValue { throw Self.unfit(row, "remove") }
-      try move(&row, to: .removing)
+      try move(&row, to: .removing, isDurable: true)
       try await finishRemoval(row, within: options.deadline)
     }
   }

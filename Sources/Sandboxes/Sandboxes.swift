@@ -120,10 +120,13 @@ public final class Sandboxes: Sendable {
     return row
   }
 
-  func move(_ row: inout SandboxJournal.Row, to state: SandboxState) throws(BlockError) {
+  /// Notes what a sandbox is doing now; for good, if the next boot has to know it.
+  func move(
+    _ row: inout SandboxJournal.Row, to state: SandboxState, isDurable: Bool = false
+  ) throws(BlockError) {
     row.state = state.rawValue
     try options.onStep("note \(state.rawValue)")
-    try journal.save(row)
+    try journal.save(row, isDurable: isDurable)
   }
 
   // MARK: Looking

@@ -9,14 +9,12 @@ and one of theirs, in milliseconds.
 import contextlib
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
-
-# What asks the manager is the load test's.
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "Tests/Kernel/lib"))
-from sandbox_load import Manager  # noqa: E402
 
 BASE_MIB, DISK_MIB, PIECES, PIECE_MIB = 256, 1024, 10, 20
 # Cycles of create and rm, and of pause and resume, a run.
@@ -39,6 +37,40 @@ def tool(*command, is_read=False):
     if status != 0:
         sys.exit(f"sandbox_guest: {' '.join(command)} ended with wait status {status}")
     return output
+
+
+class Manager:
+    """A connection to the manager, which is kept, as a program does; as cheap as the tools are started."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.connect(path)
+
+    def ask(self, method, path, body=None):
+        data = json.dumps(body).encode() if body is not None else b""
+        head = f"{method} {path} HTTP/1.1\r\nHost: ashlar\r\nContent-Length: {len(data)}\r\n\r\n"
+        self.socket.sendall(head.encode() + data)
+        answer, wanted = b"", None
+        while wanted is None or len(answer) < wanted:
+            piece = self.socket.recv(65536)
+            if not piece:
+                sys.exit(f"sandbox_guest: {method} {path}: the manager has hung up")
+            answer += piece
+            match = re.match(rb"HTTP/1.1 (\d+).*?\r\ncontent-length: (\d+).*?\r\n\r\n", answer, re.I | re.S)
+            if wanted is None and match:
+                wanted = match.end() + int(match[2])
+        if match[1] != b"200":
+            sys.exit(f"sandbox_guest: {method} {path}: {answer.decode()}")
+        return json.loads(answer[match.end():])
+
+    def create(self, name, base):
+        return self.ask("POST", "/v1/sandboxes", {"name": name, "base": base})
+
+    def verb(self, name, verb):
+        return self.ask("POST", f"/v1/sandboxes/{name}/{verb}")
+
+    def remove(self, name):
+        return self.ask("DELETE", f"/v1/sandboxes/{name}")
 
 
 class Tools:

@@ -41,7 +41,7 @@ def sandboxes(context):
         "one after the other, by turns; 1000 divided by a figure is what one takes in ms",
         "tools: losetup, blockdev, truncate and dmsetup in the order of wrenn's devicemapper package, started with "
         "posix_spawn; they flush nothing and check nothing, ours writes journal and store through to the disk, checks "
-        "base and store, and is asked over HTTP with a new connection each time",
+        "base and store, and is asked over an HTTP connection that is kept",
         "nothing else stands on the base, so that its loop device comes and goes, too; the digest of the base (256 MiB) "
         "is there already",
         "flatten: caches are dropped before each; dd is neither flushed nor verified, ours is both",

@@ -149,5 +149,4 @@ def main():
                 raise SystemExit(__doc__)
 
 
-if __name__ == "__main__":
-    main()
+main()
