@@ -87,7 +87,7 @@ extension Sandboxes {
       createdAt: Double(services.clock.sinceEpoch.components.seconds), temporary: nil)
   }
 
-  /// Makes the devices of a sandbox, and notes that it runs.
+  /// Makes the devices of a sandbox, and notes that it runs; if that fails, there are none.
   func activate(
     _ row: inout SandboxJournal.Row, _ base: BaseImages.Base, isNew: Bool = false
   ) async throws(BlockError) {
@@ -99,12 +99,16 @@ extension Sandboxes {
     await turns.begin(row.storeID)
     defer { turns.end(row.storeID) }
     let device = try await devices.make(row, base, isNew: isNew)
-    guard try BlockDevice.byteCount(ofNode: "/dev/dm-\(device.numbers.minor)") == UInt64(row.size) else {
-      throw BlockError(
-        .ioError, step: "check the size of", object: device.path,
-        cause: "it is not the \(row.size) bytes that it ought to be")
+    do throws(BlockError) {
+      guard try BlockDevice.byteCount(ofNode: "/dev/dm-\(device.numbers.minor)") == UInt64(row.size) else {
+        throw BlockError(
+          .ioError, step: "check the size of", object: device.path,
+          cause: "it is not the \(row.size) bytes that it ought to be")
+      }
+      try move(&row, to: .running)
+    } catch {
+      throw await devices.takingBack(row, after: error)
     }
-    try move(&row, to: .running)
   }
 
   /// Takes back a sandbox that could not be made, and gives the error with what went wrong meanwhile.

@@ -50,7 +50,8 @@ struct ManageCommand: AsyncParsableCommand {
     do throws(BlockError) {
       manager = try await start(directories, log)
       sandboxes = try Sandboxes(
-        .init(directory: directories.root, onStep: try SandboxFault.steps(sandboxFault)), .linux, log: log)
+        .init(directory: directories.root, onStep: try SandboxFault.steps(sandboxFault, log: log)), .linux,
+        log: log)
       try await sandboxes.recover()
     } catch {
       if let report { try StartReport.write(try encodeMessage(ErrorReply(error)), to: report) }

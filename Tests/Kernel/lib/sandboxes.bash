@@ -9,7 +9,8 @@ base=$scratch/base
 
 # start [OPTION...]: starts a manager and waits until it answers; false if it has ended before.
 start() {
-    ashlard manage "$@" 2>> "$ASHLAR_ROOT/ashlard.log" &
+    # W11: it needs no tool, and nothing of what it does depends on a tool's words.
+    PATH=/nowhere "$programs/ashlard" manage "$@" 2>> "$ASHLAR_ROOT/ashlard.log" &
     echo $! > "$scratch/manager"
     local end=$((SECONDS + 60))
     until api GET /v1/status > /dev/null 2>&1; do
@@ -46,10 +47,24 @@ verb() { api POST "/v1/sandboxes/$1/$2" > /dev/null; }
 remove() { api DELETE "/v1/sandboxes/$1" > /dev/null; }
 state() { api GET "/v1/sandboxes/$1" | jq -r .state; }
 state_is() { [ "$(state "$1")" = "$2" ]; }
-is_gone() { ! api GET "/v1/sandboxes/$1" > /dev/null 2>&1; }
+is_gone() {
+    local answer
+    ! answer=$(api GET "/v1/sandboxes/$1" 2> /dev/null) || return 1
+    [ "$(jq -r .error.kind <<< "$answer")" = notFound ]
+}
+no_loops() { [ -z "$(losetup -a)" ]; }
 device() { echo "/dev/mapper/ashlar-$1"; }
 digest() { dd if="$1" bs=1M iflag=direct status=none | sha256sum | cut -c -64; }
-instance() { python3 -c "import sqlite3; print(sqlite3.connect('$ASHLAR_ROOT/sandboxes.sqlite').execute('select id from instance').fetchone()[0])"; }
+# journal QUERY: the first field of the first row of what the journal answers.
+journal() { python3 -c "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])" "$ASHLAR_ROOT/sandboxes.sqlite" "$1"; }
+instance() { journal 'select id from instance'; }
+references() { journal 'select count(*) from loopReference'; }
+
+# hold FILE: somebody has it open; sets $holder.
+hold() {
+    sleep 600 < "$1" & holder=$!
+    sleep 0.3
+}
 
 # scribble NAME BLOCK: writes 64 KiB of chance at a block of 64 KiB.
 scribble() { head -c 64K /dev/urandom | dd of="$(device "$1")" bs=64k seek="$2" oflag=direct conv=notrunc status=none; }
@@ -57,8 +72,8 @@ scribble() { head -c 64K /dev/urandom | dd of="$(device "$1")" bs=64k seek="$2" 
 nothing_is_left() {
     equal "sandboxes" "$(api GET /v1/sandboxes | jq length)" 0
     equal "devices" "$(dmsetup ls)" "No devices found"
-    no_loops() { [ -z "$(losetup -a)" ]; }
     wait_until no_loops
+    equal "references to bases" "$(references)" 0
     equal "files" "$(find "$ASHLAR_ROOT" "$scratch" -maxdepth 1 \( -name 'sandbox-*' -o -name '*.partial' -o -name '*.new' \))" ""
     equal "nodes" "$(find /dev/mapper -name 'ashlar*')" ""
 }
