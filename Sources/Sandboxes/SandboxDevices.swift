@@ -167,11 +167,24 @@ struct SandboxDevices: Sendable {
     // What was read of it when somebody died.
     if isThin { try await mapper.remove(disk(Self.reading(row)), within: Self.innerDeadline, clock: clock) }
     try onStep("take disk")
-    try await mapper.remove(disk(row), within: deadline, clock: clock)
+    // One that was revoked stands on nothing.
+    if try mapper.info(disk(row))?.isRemovedWhenClosed != true {
+      try await mapper.remove(disk(row), within: deadline, clock: clock)
+    }
     try mapper.removeStaleNode(Self.name(row))
     try onStep("take origin")
     try await mapper.remove(origin(row), within: Self.innerDeadline, clock: clock)
     if isThin { try await takePool(row) }
+  }
+
+  /// Takes a disk away from those who use it: it fails all requests, stands on nothing, has a name that nobody wants, and
+  /// goes with the last who closes it.
+  func revoke(_ row: SandboxJournal.Row) throws(BlockError) {
+    guard let there = try mapper.info(disk(row)) else { return }
+    try mapper.replaceTable(
+      of: disk(row), with: Table(sectors: UInt64(row.size) / 512, .error), [.withoutFlush, .withoutFreeze])
+    try mapper.rename(there.name, to: "ashlar.\(row.id).revoked")
+    try mapper.remove(disk(row), deferred: true)
   }
 
   /// Takes a pool apart, unless another disk stands on it.

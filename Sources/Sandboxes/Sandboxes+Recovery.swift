@@ -98,7 +98,7 @@ extension Sandboxes {
     // What stands on others first: the kernel lists the latest first.
     for (name, _) in try devices.mapper.list() {
       guard let device = try devices.mapper.info(.name(name)), device.uuid.hasPrefix(devices.uuidPrefix),
-        !wanted.contains(device.uuid)
+        !wanted.contains(device.uuid), !device.isRemovedWhenClosed
       else { continue }
       do throws(BlockError) {
         try await devices.mapper.remove(.uuid(device.uuid), within: .milliseconds(200), clock: services.clock)

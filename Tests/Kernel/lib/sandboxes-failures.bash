@@ -174,6 +174,34 @@ device_is_held() {
     nothing_is_left
 }
 
+# Who uses the device loses it, and nobody has to wait for them.
+removal_is_forced() {
+    local driver holder
+    for driver in snapshot thin; do
+        create a "\"driver\": \"$driver\""
+        mount "$(device a)" "$scratch/mnt"
+        exec 5< "$(device a)"
+        refused busy "the mount at $scratch/mnt" DELETE /v1/sandboxes/a
+        equal "the state" "$(state a)" removing
+        api DELETE "/v1/sandboxes/a?force=true"
+        is_gone a
+        [ ! -e "$ASHLAR_ROOT/sandbox-a.store" ]
+        wait_until no_loops
+        ! dd if=/proc/self/fd/5 bs=4k skip=100 count=1 of=/dev/null iflag=direct 2> "$scratch/dd" || { echo "it can be read"; return 1; }
+        grep -q 'Input/output error' "$scratch/dd"
+        # The name is free at once.
+        create a
+        equal "the content" "$(digest "$(device a)")" "$(cat "$scratch/base.sum")"
+        equal "what gc removes" "$(api POST /v1/sandboxes/gc | jq '.removed | length')" 0
+        remove a
+        umount "$scratch/mnt"
+        exec 5<&-
+        no_devices() { [ "$(dmsetup ls)" = "No devices found" ]; }
+        wait_until no_devices
+        nothing_is_left
+    done
+}
+
 # The kernel's refusal is told with the kernel's words.
 kernel_refuses() {
     local modprobe
