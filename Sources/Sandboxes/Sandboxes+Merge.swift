@@ -81,6 +81,9 @@ extension Sandboxes {
           .ioError, step: "flush", object: row.base, cause: "its changes may not be on its disk")
       }
     }
+    // From here on the store may be gone: who goes on has only to remove what is left.
+    var row = row
+    try move(&row, to: .removing)
     try await erase(row)
   }
 

@@ -126,15 +126,14 @@ interrupted_merge() {
     sum=$(digest "$(device m)")
     ask_with "$1" verb m merge
     # Begun, a dead manager's successor has brought it to its end; one that has failed is asked again.
+    has_come_to_rest() { is_gone m || is_settled m || state_is m merging; }
+    wait_until has_come_to_rest
     if ! is_gone m; then
-        case $(state m) in
-            merging) verb m merge ;;
-            *)
-                wait_until is_settled m
-                verb m resume
-                equal "the content" "$(digest "$(device m)")" "$sum"
-                verb m merge ;;
-        esac
+        if is_settled m; then
+            verb m resume
+            equal "the content" "$(digest "$(device m)")" "$sum"
+        fi
+        verb m merge
     fi
     is_gone m
     equal "the base" "$(digest "$scratch/own")" "$sum"
@@ -145,14 +144,14 @@ interrupted_merge() {
 dead_reader_takes_no_room() {
     local sum status taken
     create a '"driver": "thin"'
-    dd if=/dev/urandom of="$(device a)" bs=1M count=32 oflag=direct status=none
+    dd if=/dev/urandom of="$(device a)" bs=1M count="$megabytes" oflag=direct status=none
     ask_with read:kill api POST /v1/sandboxes/a/flatten "{\"target\": \"$scratch/flat\"}"
     [ -n "$taken" ]
-    dd if=/dev/urandom of="$(device a)" bs=1M count=32 oflag=direct status=none
+    dd if=/dev/urandom of="$(device a)" bs=1M count="$megabytes" oflag=direct status=none
     sum=$(digest "$(device a)")
     ask_with "rename:kill" api POST /v1/sandboxes/a/flatten "{\"target\": \"$scratch/flat\"}"
     [ -n "$taken" ]
-    dd if=/dev/urandom of="$(device a)" bs=1M count=32 oflag=direct status=none
+    dd if=/dev/urandom of="$(device a)" bs=1M count="$megabytes" oflag=direct status=none
     [ "$(digest "$(device a)")" != "$sum" ]
     remove a
     nothing_is_left

@@ -28,7 +28,7 @@ names_are_taken() {
     kill "$holder"
     wait "$holder" || true
     create a
-    refused conflict "another one of that name" POST /v1/sandboxes "{\"name\": \"a\", \"base\": \"$base\", \"size\": 83886080}"
+    refused conflict "another one of that name" POST /v1/sandboxes "{\"name\": \"a\", \"base\": \"$base\", \"size\": 41943040}"
     create a # asked again, it is the same
     # The same when it is made again.
     verb a pause
@@ -69,7 +69,7 @@ except BlockingIOError: raise SystemExit('open for writing is refused')"
     head -c 1M /dev/urandom | dd of="$base" bs=1M seek=4 conv=notrunc status=none
     touch -r "$scratch/copy" "$base"
     refused checksumMismatch "expected sha256:$(cat "$scratch/base.sum")" POST /v1/sandboxes/a/resume
-    truncate -s 16M "$base"
+    truncate -s "$((megabytes / 2))M" "$base"
     refused checksumMismatch "found sha256" POST /v1/sandboxes/a/resume
     mv "$base" "$base.away"
     refused notFound "put the base back" POST /v1/sandboxes/a/resume
@@ -247,7 +247,7 @@ manager_dies_between() {
         numbers=$(dmsetup info -c --noheadings -o major,minor ashlar-b)
         for step in "base loop" "origin" "pool" disk check "note running"; do
             case $step:$driver in origin:thin | pool:snapshot) continue ;; esac
-            ask_with "$step:kill" create a "\"driver\": \"$driver\", \"size\": 83886080"
+            ask_with "$step:kill" create a "\"driver\": \"$driver\", \"size\": 41943040"
             [ -n "$taken" ] || { echo "there is no step $step"; return 1; }
             is_gone a
             equal "sandboxes" "$(api GET /v1/sandboxes | jq -r '.[].name')" b

@@ -40,12 +40,12 @@ life() {
 }
 
 larger_than_its_base() {
-    local size=$((80 << 20)) driver
+    local size=$((40 << 20)) driver
     for driver in snapshot thin; do
         create big "\"driver\": \"$driver\", \"size\": $size"
         equal "the size" "$(blockdev --getsize64 "$(device big)")" "$size"
-        equal "the content" "$(head -c 32M "$(device big)" | sha256sum | cut -c -64)" "$(cat "$scratch/base.sum")"
-        equal "what is behind it" "$(tail -c +$(((32 << 20) + 1)) "$(device big)" | tr -d '\0' | wc -c)" 0
+        equal "the content" "$(head -c "${megabytes}M" "$(device big)" | sha256sum | cut -c -64)" "$(cat "$scratch/base.sum")"
+        equal "what is behind it" "$(tail -c +$(((megabytes << 20) + 1)) "$(device big)" | tr -d '\0' | wc -c)" 0
         e2fsck -fp "$(device big)"
         resize2fs "$(device big)"
         local sum
@@ -87,7 +87,7 @@ whole_disk_is_rewritten() {
     local driver
     for driver in snapshot thin; do
         create full "\"driver\": \"$driver\""
-        dd if=/dev/urandom of="$(device full)" bs=1M count=32 oflag=direct status=none
+        dd if=/dev/urandom of="$(device full)" bs=1M count="$megabytes" oflag=direct status=none
         local sum
         sum=$(digest "$(device full)")
         verb full pause

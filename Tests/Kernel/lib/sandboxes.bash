@@ -6,6 +6,8 @@ export ASHLAR_ROOT=$scratch/root ASHLAR_RUN=$scratch/run
 modprobe -a loop dm_mod dm_snapshot dm_thin_pool ext4
 mkdir "$ASHLAR_ROOT" "$ASHLAR_RUN" "$scratch/mnt"
 base=$scratch/base
+# Of the base: what the machine reads over and over has to be small.
+megabytes=12
 
 # start [OPTION...]: starts a manager and waits until it answers; false if it has ended before.
 start() {
@@ -56,7 +58,7 @@ no_loops() { [ -z "$(losetup -a)" ]; }
 device() { echo "/dev/mapper/ashlar-$1"; }
 digest() { dd if="$1" bs=1M iflag=direct status=none | sha256sum | cut -c -64; }
 # journal QUERY: the first field of the first row of what the journal answers.
-journal() { python3 -c "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])" "$ASHLAR_ROOT/sandboxes.sqlite" "$1"; }
+journal() { python3 -ISc "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])" "$ASHLAR_ROOT/sandboxes.sqlite" "$1"; }
 instance() { journal 'select id from instance'; }
 references() { journal 'select count(*) from loopReference'; }
 
@@ -79,10 +81,10 @@ nothing_is_left() {
 }
 
 base_is_made() {
-    truncate -s 32M "$base"
+    truncate -s "${megabytes}M" "$base"
     mkfs.ext4 -q "$base"
     mount -o loop "$base" "$scratch/mnt"
-    head -c 3M /dev/urandom > "$scratch/mnt/file"
+    head -c 1M /dev/urandom > "$scratch/mnt/file"
     umount "$scratch/mnt"
     sleep 0.3
     sha256sum "$base" | cut -c -64 > "$scratch/base.sum"
