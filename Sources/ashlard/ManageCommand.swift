@@ -32,7 +32,7 @@ struct ManageCommand: AsyncParsableCommand {
   var report: Int32?
 
   @Option(help: .hidden)
-  var sandboxFault: String?
+  var sandboxFaultFile: String?
 
   @Flag(name: .shortAndLong, help: "Log more.")
   var verbose = false
@@ -50,7 +50,7 @@ struct ManageCommand: AsyncParsableCommand {
     do throws(BlockError) {
       manager = try await start(directories, log)
       sandboxes = try Sandboxes(
-        .init(directory: directories.root, onStep: try SandboxFault.steps(sandboxFault, log: log)), .linux,
+        .init(directory: directories.root, onStep: SandboxFault.steps(sandboxFaultFile, log: log)), .linux,
         log: log)
       try await sandboxes.recover()
     } catch {

@@ -9,10 +9,10 @@ base=$scratch/base
 # Of the base: what the machine reads over and over has to be small.
 megabytes=12
 
-# start [OPTION...]: starts a manager and waits until it answers; false if it has ended before.
+# start: starts a manager and waits until it answers. What is in $scratch/fault is to befall it.
 start() {
     # W11: it needs no tool, and nothing of what it does depends on a tool's words.
-    PATH=/nowhere "$programs/ashlard" manage "$@" 2>> "$ASHLAR_ROOT/ashlard.log" &
+    PATH=/nowhere "$programs/ashlard" manage --sandbox-fault-file "$scratch/fault" 2>> "$ASHLAR_ROOT/ashlard.log" &
     echo $! > "$scratch/manager"
     local end=$((SECONDS + 60))
     until api GET /v1/status > /dev/null 2>&1; do
