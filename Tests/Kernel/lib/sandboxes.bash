@@ -5,6 +5,10 @@ scratch=$(mktemp -d /tmp/ashlar-sb-test.XXXXXX)
 export ASHLAR_ROOT=$scratch/root ASHLAR_RUN=$scratch/run
 modprobe -a loop dm_mod dm_snapshot dm_thin_pool ext4
 mkdir "$ASHLAR_ROOT" "$ASHLAR_RUN" "$scratch/mnt"
+mkfifo "$scratch/questions" "$scratch/answers"
+python3 Tests/Kernel/lib/sandbox_client.py "$ASHLAR_RUN/ashlard.sock" "$ASHLAR_ROOT/sandboxes.sqlite" \
+    < "$scratch/questions" > "$scratch/answers" &
+exec {questions}> "$scratch/questions" {answers}< "$scratch/answers"
 base=$scratch/base
 # Of the base: what the machine reads over and over has to be small.
 megabytes=12
@@ -31,8 +35,15 @@ stop() {
 
 # api METHOD PATH [BODY]: prints the answer; false unless it is a success.
 api() {
-    curl -sS --fail-with-body --max-time 120 --unix-socket "$ASHLAR_RUN/ashlard.sock" -X "$1" "http://ashlar$2" ${3:+-d "$3"}
+    local status answer
+    printf '%s %s %s\n' "$1" "$2" "${3:-}" >&"$questions"
+    read -r status answer <&"$answers"
+    echo "$answer"
+    [ "$status" = 200 ] || { echo "$1 $2: $status $answer" >&2; return 1; }
 }
+
+# journal QUERY: the first field of the first row of what the journal answers.
+journal() { api SQL "$1"; }
 
 # refused KIND WORDS METHOD PATH [BODY]: it has to fail in that way, and to say these words.
 refused() {
@@ -57,8 +68,6 @@ is_gone() {
 no_loops() { [ -z "$(losetup -a)" ]; }
 device() { echo "/dev/mapper/ashlar-$1"; }
 digest() { dd if="$1" bs=1M iflag=direct status=none | sha256sum | cut -c -64; }
-# journal QUERY: the first field of the first row of what the journal answers.
-journal() { python3 -ISc "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]).fetchone()[0])" "$ASHLAR_ROOT/sandboxes.sqlite" "$1"; }
 instance() { journal 'select id from instance'; }
 references() { journal 'select count(*) from loopReference'; }
 
