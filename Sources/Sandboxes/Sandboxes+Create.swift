@@ -86,7 +86,7 @@ extension Sandboxes {
       createdAt: Double(services.clock.sinceEpoch.components.seconds), temporary: nil)
   }
 
-  /// Makes the devices of a sandbox, and notes that it runs.
+  /// Makes the devices of a sandbox, and notes that it runs; if that fails, there are none.
   func activate(
     _ row: inout SandboxJournal.Row, _ base: BaseImages.Base, isNew: Bool = false
   ) async throws(BlockError) {
@@ -106,13 +106,7 @@ extension Sandboxes {
       }
       try move(&row, to: .running, isDurable: isNew)
     } catch {
-      // Nobody was told of it.
-      do throws(BlockError) {
-        try await devices.take(row, within: SandboxDevices.innerDeadline)
-      } catch let further {
-        throw error.aggravated(by: further, while: "removing its device")
-      }
-      throw error
+      throw await devices.takingBack(row, after: error)
     }
   }
 

@@ -10,7 +10,7 @@ extension Sandboxes {
   /// Writes the changes of a sandbox into its base; the sandbox is no more when this returns.
   ///
   /// The kernel does it (snapshot-merge), so that it can go on after a power cut: the journal knows of it, and the
-  /// next start brings it to its end.
+  /// next start brings it to its end. One that has failed on its way goes on when it is asked for again.
   ///
   /// - Throws: `conflict` if other sandboxes have that base, `unsupported` for a larger disk or one in a pool, `busy`
   ///   if somebody uses the device or the base.
@@ -22,6 +22,7 @@ extension Sandboxes {
       }
       switch SandboxState(rawValue: row.state) {
       case .paused, .running: break
+      case .merging: return try await finishMerge(row)
       default: throw Self.unfit(row, "merge")
       }
       guard row.driver == SandboxDriver.snapshot.rawValue, row.size == row.baseSize else {
@@ -84,7 +85,7 @@ extension Sandboxes {
           .ioError, step: "flush", object: row.base, cause: "its changes may not be on its disk")
       }
     }
-    // From here on there is nothing to merge any more.
+    // From here on the store may be gone: who goes on has only to remove what is left.
     var row = row
     try move(&row, to: .removing, isDurable: true)
     try await erase(row)

@@ -102,9 +102,17 @@ extension Sandboxes {
             try await finishRemoval(row, within: .zero)
             note(name, "gone", "its device has gone, and it is removed")
           }
+          watch.withLock { $0.problems[name] = nil }
         }
       } catch  where error.kind == .busy {
         continue
+      } catch  where error.kind != .cancelled {
+        // The others do not wait for it, and it is said once.
+        let known = watch.withLock { watch in
+          defer { watch.problems[name] = error.description }
+          return watch.problems[name]
+        }
+        if known != error.description { log.warning("\(name): \(error)") }
       }
     }
   }

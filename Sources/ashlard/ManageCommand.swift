@@ -33,7 +33,7 @@ struct ManageCommand: AsyncParsableCommand {
   var report: Int32?
 
   @Option(help: .hidden)
-  var sandboxFault: String?
+  var sandboxFaultFile: String?
 
   @Flag(name: .shortAndLong, help: "Log more.")
   var verbose = false
@@ -51,7 +51,8 @@ struct ManageCommand: AsyncParsableCommand {
     do throws(BlockError) {
       manager = try await start(directories, log)
       sandboxes = try Sandboxes(
-        .init(directory: directories.root, onStep: try SandboxFault.steps(sandboxFault)), .linux, log: log)
+        .init(directory: directories.root, onStep: SandboxFault.steps(sandboxFaultFile, log: log)), .linux,
+        log: log)
       try await sandboxes.recover()
     } catch {
       if let report { try StartReport.write(try encodeMessage(ErrorReply(error)), to: report) }

@@ -12,7 +12,6 @@ life() {
     sum=$(digest "$(device one)")
     verb one pause
     equal "devices of a paused one" "$(dmsetup ls)" "No devices found"
-    no_loops() { [ -z "$(losetup -a)" ]; }
     wait_until no_loops
     stop; start
     equal "its state" "$(state one)" paused
@@ -41,12 +40,12 @@ life() {
 }
 
 larger_than_its_base() {
-    local size=$((80 << 20)) driver
+    local size=$((40 << 20)) driver
     for driver in snapshot thin; do
         create big "\"driver\": \"$driver\", \"size\": $size"
         equal "the size" "$(blockdev --getsize64 "$(device big)")" "$size"
-        equal "the content" "$(head -c 32M "$(device big)" | sha256sum | cut -c -64)" "$(cat "$scratch/base.sum")"
-        equal "what is behind it" "$(tail -c +$(((32 << 20) + 1)) "$(device big)" | tr -d '\0' | wc -c)" 0
+        equal "the content" "$(head -c "${megabytes}M" "$(device big)" | sha256sum | cut -c -64)" "$(cat "$scratch/base.sum")"
+        equal "what is behind it" "$(tail -c +$(((megabytes << 20) + 1)) "$(device big)" | tr -d '\0' | wc -c)" 0
         e2fsck -fp "$(device big)"
         resize2fs "$(device big)"
         local sum
@@ -88,7 +87,7 @@ whole_disk_is_rewritten() {
     local driver
     for driver in snapshot thin; do
         create full "\"driver\": \"$driver\""
-        dd if=/dev/urandom of="$(device full)" bs=1M count=32 oflag=direct status=none
+        dd if=/dev/urandom of="$(device full)" bs=1M count="$megabytes" oflag=direct status=none
         local sum
         sum=$(digest "$(device full)")
         verb full pause
@@ -114,5 +113,60 @@ quota_is_enospc() {
     equal "the content" "$(digest "$(device q)")" "$(cat "$scratch/q.sum")"
     remove q
     refused unsupported "cannot tell its writer" POST /v1/sandboxes "{\"name\": \"q\", \"base\": \"$base\", \"driver\": \"snapshot\", \"quota\": 4194304}"
+    nothing_is_left
+}
+
+# W13: what was made zero is zero, and not what was there before.
+zeros_stay_zeros() {
+    local driver sum
+    for driver in snapshot thin; do
+        create z "\"driver\": \"$driver\""
+        scribble z 20
+        scribble z 24
+        # The base's own first blocks, a part of what was changed, and what was changed as a whole.
+        dd if=/dev/zero of="$(device z)" bs=4k count=24 oflag=direct conv=notrunc status=none
+        dd if=/dev/zero of="$(device z)" bs=4k seek=321 count=3 oflag=direct conv=notrunc status=none
+        blkdiscard --zeroout --offset $((24 * 65536)) --length 65536 "$(device z)"
+        zeros_are_there() {
+            equal "not zero in the first blocks" "$(dd if="$1" bs=4k count=24 iflag=direct status=none | tr -d '\0' | wc -c)" 0
+            equal "not zero in a part" "$(dd if="$1" bs=4k skip=321 count=3 iflag=direct status=none | tr -d '\0' | wc -c)" 0
+            equal "not zero in the whole" "$(dd if="$1" bs=64k skip=24 count=1 iflag=direct status=none | tr -d '\0' | wc -c)" 0
+        }
+        zeros_are_there "$(device z)"
+        sum=$(digest "$(device z)")
+        verb z pause
+        verb z resume
+        equal "the content" "$(digest "$(device z)")" "$sum"
+        api POST /v1/sandboxes/z/fork '{"target": "y"}'
+        zeros_are_there "$(device y)"
+        api POST /v1/sandboxes/y/flatten "{\"target\": \"$scratch/flat\"}"
+        zeros_are_there "$scratch/flat"
+        equal "the flat file" "$(digest "$scratch/flat")" "$sum"
+        rm "$scratch/flat"
+        remove y
+        remove z
+    done
+    nothing_is_left
+}
+
+# W14: what are neighbours on the disk are none in the store, and the other way round.
+neighbours_are_none() {
+    local driver block sum
+    for driver in snapshot thin; do
+        create s "\"driver\": \"$driver\""
+        for block in 103 102 101 100 99 160 98 162 161; do
+            head -c 4096 /dev/urandom | dd of="$(device s)" bs=4k seek=$block oflag=direct conv=notrunc status=none
+        done
+        sum=$(digest "$(device s)")
+        for state in running paused; do
+            api POST /v1/sandboxes/s/flatten "{\"target\": \"$scratch/flat\"}"
+            equal "the flat file of a $state one" "$(digest "$scratch/flat")" "$sum"
+            rm "$scratch/flat"
+            [ "$state" = paused ] || verb s pause
+        done
+        verb s resume
+        equal "the content" "$(digest "$(device s)")" "$sum"
+        remove s
+    done
     nothing_is_left
 }

@@ -5,11 +5,18 @@ scratch=$(mktemp -d /tmp/ashlar-sb-test.XXXXXX)
 export ASHLAR_ROOT=$scratch/root ASHLAR_RUN=$scratch/run
 modprobe -a loop dm_mod dm_snapshot dm_thin_pool ext4
 mkdir "$ASHLAR_ROOT" "$ASHLAR_RUN" "$scratch/mnt"
+mkfifo "$scratch/questions" "$scratch/answers"
+python3 Tests/Kernel/lib/sandbox_client.py "$ASHLAR_RUN/ashlard.sock" "$ASHLAR_ROOT/sandboxes.sqlite" \
+    < "$scratch/questions" > "$scratch/answers" &
+exec {questions}> "$scratch/questions" {answers}< "$scratch/answers"
 base=$scratch/base
+# Of the base: what the machine reads over and over has to be small.
+megabytes=12
 
-# start [OPTION...]: starts a manager and waits until it answers; false if it has ended before.
+# start: starts a manager and waits until it answers. What is in $scratch/fault is to befall it.
 start() {
-    ashlard manage "$@" 2>> "$ASHLAR_ROOT/ashlard.log" &
+    # W11: it needs no tool, and nothing of what it does depends on a tool's words.
+    PATH=/nowhere "$programs/ashlard" manage --sandbox-fault-file "$scratch/fault" 2>> "$ASHLAR_ROOT/ashlard.log" &
     echo $! > "$scratch/manager"
     local end=$((SECONDS + 60))
     until api GET /v1/status > /dev/null 2>&1; do
@@ -28,8 +35,15 @@ stop() {
 
 # api METHOD PATH [BODY]: prints the answer; false unless it is a success.
 api() {
-    curl -sS --fail-with-body --max-time 120 --unix-socket "$ASHLAR_RUN/ashlard.sock" -X "$1" "http://ashlar$2" ${3:+-d "$3"}
+    local status answer
+    printf '%s %s %s\n' "$1" "$2" "${3:-}" >&"$questions"
+    read -r status answer <&"$answers"
+    echo "$answer"
+    [ "$status" = 200 ] || { echo "$1 $2: $status $answer" >&2; return 1; }
 }
+
+# journal QUERY: the first field of the first row of what the journal answers.
+journal() { api SQL "$1"; }
 
 # refused KIND WORDS METHOD PATH [BODY]: it has to fail in that way, and to say these words.
 refused() {
@@ -46,10 +60,22 @@ verb() { api POST "/v1/sandboxes/$1/$2" > /dev/null; }
 remove() { api DELETE "/v1/sandboxes/$1" > /dev/null; }
 state() { api GET "/v1/sandboxes/$1" | jq -r .state; }
 state_is() { [ "$(state "$1")" = "$2" ]; }
-is_gone() { ! api GET "/v1/sandboxes/$1" > /dev/null 2>&1; }
+is_gone() {
+    local answer
+    ! answer=$(api GET "/v1/sandboxes/$1" 2> /dev/null) || return 1
+    [ "$(jq -r .error.kind <<< "$answer")" = notFound ]
+}
+no_loops() { [ -z "$(losetup -a)" ]; }
 device() { echo "/dev/mapper/ashlar-$1"; }
 digest() { dd if="$1" bs=1M iflag=direct status=none | sha256sum | cut -c -64; }
-instance() { python3 -c "import sqlite3; print(sqlite3.connect('$ASHLAR_ROOT/sandboxes.sqlite').execute('select id from instance').fetchone()[0])"; }
+instance() { journal 'select id from instance'; }
+references() { journal 'select count(*) from loopReference'; }
+
+# hold FILE: somebody has it open; sets $holder.
+hold() {
+    sleep 600 < "$1" & holder=$!
+    sleep 0.3
+}
 
 # scribble NAME BLOCK: writes 64 KiB of chance at a block of 64 KiB.
 scribble() { head -c 64K /dev/urandom | dd of="$(device "$1")" bs=64k seek="$2" oflag=direct conv=notrunc status=none; }
@@ -57,17 +83,17 @@ scribble() { head -c 64K /dev/urandom | dd of="$(device "$1")" bs=64k seek="$2" 
 nothing_is_left() {
     equal "sandboxes" "$(api GET /v1/sandboxes | jq length)" 0
     equal "devices" "$(dmsetup ls)" "No devices found"
-    no_loops() { [ -z "$(losetup -a)" ]; }
     wait_until no_loops
+    equal "references to bases" "$(references)" 0
     equal "files" "$(find "$ASHLAR_ROOT" "$scratch" -maxdepth 1 \( -name 'sandbox-*' -o -name '*.partial' -o -name '*.new' \))" ""
     equal "nodes" "$(find /dev/mapper -name 'ashlar*')" ""
 }
 
 base_is_made() {
-    truncate -s 32M "$base"
+    truncate -s "${megabytes}M" "$base"
     mkfs.ext4 -q "$base"
     mount -o loop "$base" "$scratch/mnt"
-    head -c 3M /dev/urandom > "$scratch/mnt/file"
+    head -c 1M /dev/urandom > "$scratch/mnt/file"
     umount "$scratch/mnt"
     sleep 0.3
     sha256sum "$base" | cut -c -64 > "$scratch/base.sum"
