@@ -42,40 +42,53 @@ extension Sandboxes {
         try await finishPause(&row, within: options.deadline)
       }
       _ = try await StoreFile.open(row)
-      // Held from before the first step that cannot be taken back.
-      let base = try HeldFile(row.base, isShared: false)
       try move(&row, to: .merging, isDurable: true)
-      try await finishMerge(row, base)
+      var hasBegun = false
+      do throws(BlockError) {
+        try await beginMerge(row, &hasBegun)
+      } catch {
+        // Somebody else has the base, or there are no loop devices: it is as it was.
+        if !hasBegun { try move(&row, to: .paused, isDurable: true) }
+        throw error
+      }
+      try await finishMerge(row)
     }
   }
 
-  /// Brings a merge to its end; begun again, it goes on where it was.
+  /// Makes the device that merges, unless it is there.
   ///
-  /// - Parameter held: The base, if the caller has it already.
-  func finishMerge(_ row: SandboxJournal.Row, _ held: HeldFile? = nil) async throws(BlockError) {
+  /// - Parameter hasBegun: Set when the base may have been written to.
+  private func beginMerge(_ row: SandboxJournal.Row, _ hasBegun: inout Bool) async throws(BlockError) {
+    let devices = try self.devices
+    if try devices.mapper.info(devices.disk(row)) != nil { return }
+    // What an interrupted merge has left of the store is still one that can be read.
+    let store = try await StoreFile.open(row)
+    let base = try HeldFile(row.base, isShared: false)
+    try options.onStep("merge loops")
+    let baseLoop = try LoopDevice.attach(
+      base.descriptor,
+      .init(
+        isReadOnly: false, blockSize: 512,
+        label: LoopRegistry.label(journal.instance, row.storeID, "merge")))
+    let storeLoop = try devices.attach(store, "store", offset: SandboxStoreHeader.storeOffset)
+    try options.onStep("merge")
+    hasBegun = true
+    _ = try devices.mapper.create(
+      SandboxDevices.name(row), uuid: devices.disk(row).description,
+      Table(
+        sectors: UInt64(row.size) / 512,
+        .snapshotMerge(
+          .init(
+            origin: try baseLoop.numbers(), store: try storeLoop.numbers(), persistence: .persistent,
+            chunkSectors: SnapshotExceptions.chunkByteCount / 512))))
+  }
+
+  /// Brings a merge to its end; begun again, it goes on where it was.
+  func finishMerge(_ row: SandboxJournal.Row) async throws(BlockError) {
+    var hasBegun = true
+    try await beginMerge(row, &hasBegun)
     try await withWork(row.name, "merge") { [self] progress async throws(BlockError) in
       let devices = try self.devices
-      if try devices.mapper.info(devices.disk(row)) == nil {
-        // What an interrupted merge has left of the store is still one that can be read.
-        let store = try await StoreFile.open(row)
-        let base = if let held { held } else { try HeldFile(row.base, isShared: false) }
-        try options.onStep("merge loops")
-        let baseLoop = try LoopDevice.attach(
-          base.descriptor,
-          .init(
-            isReadOnly: false, blockSize: 512,
-            label: LoopRegistry.label(journal.instance, row.storeID, "merge")))
-        let storeLoop = try devices.attach(store, "store", offset: SandboxStoreHeader.storeOffset)
-        try options.onStep("merge")
-        _ = try devices.mapper.create(
-          SandboxDevices.name(row), uuid: devices.disk(row).description,
-          Table(
-            sectors: UInt64(row.size) / 512,
-            .snapshotMerge(
-              .init(
-                origin: try baseLoop.numbers(), store: try storeLoop.numbers(), persistence: .persistent,
-                chunkSectors: SnapshotExceptions.chunkByteCount / 512))))
-      }
       try await waitForMerge(row, devices, progress)
       try options.onStep("merged")
       try await devices.take(row, within: SandboxDevices.innerDeadline)
