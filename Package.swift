@@ -156,7 +156,7 @@ let package = Package(
         "ashlar-handler", system_,
       ]),
     tests("TCMUServiceTests", ["BlockCore", "LinuxIO", "TCMUService", "TestKit", logging]),
-    tests("LinuxIOTests", ["BlockCore", "LinuxIO", "TestKit"]),
+    tests("LinuxIOTests", ["BlockCore", "BlockSim", "LinuxIO", "TestKit"]),
     .target(name: "CAllocationCount"),
     tests(
       "TransportTests",

@@ -96,7 +96,7 @@ public struct APIServer: Sendable {
       }
     }
     SandboxRoutes(sandboxes: sandboxes).add(to: router)
-    VolumeRoutes(volumes: volumes).add(to: router)
+    VolumeRoutes(volumes: volumes, sandboxes: sandboxes).add(to: router)
     return router
   }
 

@@ -1,11 +1,13 @@
 import Attachments
 import BlockCore
 import Hummingbird
+import Sandboxes
 import Volumes
 
 /// The part of the HTTP interface that is about header volumes; its routes stand in docs/api.md.
 struct VolumeRoutes: Sendable {
   let volumes: Volumes
+  let sandboxes: Sandboxes
 
   func add(to router: Router<BasicRequestContext>) {
     router.get("/v1/volumes") { _, _ in
@@ -30,7 +32,9 @@ struct VolumeRoutes: Sendable {
     }
     router.post("/v1/volume-content") { request, _ in
       try await APIServer.explained { () async throws(BlockError) in
-        try await volumes.format(try await APIServer.body(of: request))
+        let body: VolumeFormatRequest = try await APIServer.body(of: request)
+        try sandboxes.checkIsNobodys(body.volume, "format")
+        return try await volumes.format(body)
       }
     }
     router.delete("/v1/volume-work") { request, _ in

@@ -27,16 +27,11 @@ struct Flattening: Sendable {
     let progress = self.progress
     try await WorkShare.forEach(pieces, taskCount: Self.taskCount) {
       (piece, workspace) async throws(BlockError) in
-      let memory = workspace.component(PieceMemory.self)
-      var bytes = memory.take()
-      try await content.read(piece, into: &bytes, using: workspace)
-      for run in Image.nonZeroRuns(of: bytes.span.bytes.extracting(0..<piece.count)) {
-        try await target.write(
-          at: piece.lowerBound + UInt64(run.lowerBound), from: bytes.span.bytes.extracting(run),
-          isDurable: false)
-        written.advance(by: UInt64(run.count))
+      for segment in content.segments(of: piece) {
+        written.advance(
+          by: try await segment.file.copyData(
+            segment.range, to: target, at: segment.place.lowerBound, using: workspace))
       }
-      memory.give(bytes)
       progress.advance(by: UInt64(piece.count))
     }
     try await target.synchronize()
@@ -52,49 +47,19 @@ struct Flattening: Sendable {
     let progress = self.progress
     try await WorkShare.forEach(pieces, taskCount: Self.taskCount) {
       (piece, workspace) async throws(BlockError) in
-      let memory = workspace.component(PieceMemory.self)
-      var expected = memory.take()
-      var found = memory.take()
-      try await content.read(piece, into: &expected, using: workspace)
-      try await file.read(piece, into: &found, using: workspace)
-      let isSame = expected.withUnsafeBytes { one in
-        found.withUnsafeBytes { other in
-          guard let one = one.baseAddress, let other = other.baseAddress else { return piece.isEmpty }
-          return memcmp(one, other, piece.count) == 0
+      for segment in content.segments(of: piece) {
+        let place = segment.place
+        guard
+          try await segment.file.hasCopy(
+            of: segment.range, in: file, at: place.lowerBound, using: workspace)
+        else {
+          throw BlockError(
+            .checksumMismatch, step: "read back", object: path,
+            cause: "bytes \(place.lowerBound) to \(place.upperBound) are not what was written",
+            remedy: "The disk does not keep what is written to it; look into the kernel's log.")
         }
       }
-      guard isSame else {
-        throw BlockError(
-          .checksumMismatch, step: "read back", object: path,
-          cause: "bytes \(piece.lowerBound) to \(piece.upperBound) are not what was written",
-          remedy: "The disk does not keep what is written to it; look into the kernel's log.")
-      }
-      memory.give(expected)
-      memory.give(found)
       progress.advance(by: UInt64(piece.count))
     }
-  }
-}
-
-/// Memory for pieces, which a task keeps from one to the next.
-private final class PieceMemory: WorkspaceComponent {
-  private var free: [[UInt8]] = []
-
-  func take() -> [UInt8] {
-    free.popLast() ?? [UInt8](repeating: 0, count: Int(WorkShare.pieceByteCount))
-  }
-
-  func give(_ bytes: consuming [UInt8]) { free.append(bytes) }
-}
-
-extension LinuxFile {
-  /// Reads a range into the beginning of an array that has room for it.
-  func read(
-    _ range: Range<UInt64>, into bytes: inout [UInt8], using workspace: Workspace
-  ) async throws(BlockError) {
-    var span = bytes.mutableSpan
-    var raw = span.mutableBytes
-    var target = raw._mutatingExtracting(0..<range.count)
-    try await readAnyhow(at: range.lowerBound, into: &target, using: workspace)
   }
 }

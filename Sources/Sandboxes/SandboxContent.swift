@@ -1,16 +1,26 @@
 import BlockCore
 import DiskFormats
-import Glibc
 import LinuxIO
 
 /// What can be read of a sandbox while nobody writes to it.
 protocol SandboxContent: Sendable {
   /// The ranges that may hold something else than zeros, in order, in bytes.
   var extents: [Range<UInt64>] { get }
-  /// Reads a range that lies inside the disk into the beginning of an array that has room for it.
-  func read(
-    _ range: Range<UInt64>, into bytes: inout [UInt8], using workspace: Workspace
-  ) async throws(BlockError)
+  /// Where the content of a range inside the disk is, in order; what is not there is zeros.
+  func segments(of range: Range<UInt64>) -> [SandboxSegment]
+}
+
+/// A part of a sandbox's disk, and the part of a file that holds it.
+struct SandboxSegment: Sendable {
+  /// The file.
+  var file: LinuxFile
+  /// Where it begins there, in bytes.
+  var offset: UInt64
+  /// The part of the disk, in bytes.
+  var place: Range<UInt64>
+
+  /// The part of the file.
+  var range: Range<UInt64> { offset..<offset + UInt64(place.count) }
 }
 
 /// A base and a snapshot's store, read from their files: what nobody has changed comes from the base.
@@ -51,17 +61,16 @@ struct SnapshotContent: SandboxContent {
     return result
   }
 
-  func read(
-    _ range: Range<UInt64>, into bytes: inout [UInt8], using workspace: Workspace
-  ) async throws(BlockError) {
+  func segments(of range: Range<UInt64>) -> [SandboxSegment] {
     let chunk = SnapshotExceptions.chunkByteCount
+    var segments: [SandboxSegment] = []
     var position = range.lowerBound
     var index = firstIndex(from: position / chunk)
     while position < range.upperBound {
       let next = index < changed.count ? changed[index].chunk * chunk : range.upperBound
       if position < next {
         let end = min(next, range.upperBound)
-        try await fillFromBase(&bytes, position..<end, from: range.lowerBound, workspace)
+        addBase(position..<end, to: &segments)
         position = end
         continue
       }
@@ -73,48 +82,25 @@ struct SnapshotContent: SandboxContent {
         end += 1
       }
       let stop = min((changed[end - 1].chunk + 1) * chunk, range.upperBound)
-      let offset =
-        SandboxStoreHeader.storeOffset + changed[index].stored * chunk
-        + (position - changed[index].chunk * chunk)
-      try await fill(
-        &bytes, Int(position - range.lowerBound)..<Int(stop - range.lowerBound), from: store, at: offset,
-        workspace)
+      segments.append(
+        SandboxSegment(
+          file: store,
+          offset: SandboxStoreHeader.storeOffset + changed[index].stored * chunk + position
+            - changed[index].chunk * chunk, place: position..<stop))
       position = stop
       index = end
     }
+    return segments
   }
 
-  /// Fills a part with what the base has there, and with zeros where it has nothing.
-  private func fillFromBase(
-    _ bytes: inout [UInt8], _ part: Range<UInt64>, from start: UInt64, _ workspace: Workspace
-  ) async throws(BlockError) {
-    func zero(_ bytes: inout [UInt8], _ part: Range<UInt64>) {
-      bytes.withUnsafeMutableBytes { bytes in
-        _ = bytes.baseAddress.map { memset($0 + Int(part.lowerBound - start), 0, part.count) }
-      }
-    }
-    var position = part.lowerBound
+  /// Adds what the base has of a part that nobody has changed.
+  private func addBase(_ part: Range<UInt64>, to segments: inout [SandboxSegment]) {
     var index = baseExtents.firstIndexOrdered { $0.upperBound > part.lowerBound }
     while index < baseExtents.count, baseExtents[index].lowerBound < part.upperBound {
       let data = baseExtents[index].clamped(to: part)
-      if position < data.lowerBound { zero(&bytes, position..<data.lowerBound) }
-      try await fill(
-        &bytes, Int(data.lowerBound - start)..<Int(data.upperBound - start), from: base, at: data.lowerBound,
-        workspace)
-      position = data.upperBound
+      segments.append(SandboxSegment(file: base, offset: data.lowerBound, place: data))
       index += 1
     }
-    if position < part.upperBound { zero(&bytes, position..<part.upperBound) }
-  }
-
-  private func fill(
-    _ bytes: inout [UInt8], _ part: Range<Int>, from file: LinuxFile, at offset: UInt64,
-    _ workspace: Workspace
-  ) async throws(BlockError) {
-    var span = bytes.mutableSpan
-    var raw = span.mutableBytes
-    var target = raw._mutatingExtracting(part)
-    try await file.readAnyhow(at: offset, into: &target, using: workspace)
   }
 
   private func firstIndex(from chunk: UInt64) -> Int { changed.firstIndexOrdered { $0.chunk >= chunk } }
@@ -143,9 +129,7 @@ struct DeviceContent: SandboxContent {
     extents = [0..<file.byteCount]
   }
 
-  func read(
-    _ range: Range<UInt64>, into bytes: inout [UInt8], using workspace: Workspace
-  ) async throws(BlockError) {
-    try await file.read(range, into: &bytes, using: workspace)
+  func segments(of range: Range<UInt64>) -> [SandboxSegment] {
+    [SandboxSegment(file: file, offset: range.lowerBound, place: range)]
   }
 }

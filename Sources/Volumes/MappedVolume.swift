@@ -80,7 +80,7 @@ public struct VolumeMapper: Sendable {
       try volume.checkSize(forImageOf: imageByteCount, layout)
     }
     guard sectors > start else { throw Self.tooSmall(volume, start) }
-    if let found = try await mapped(name, numbers) { return found }
+    if let found = try Self.mapped(name, numbers, of: try await list()) { return found }
     var table = Table(sectors: sectors - start, .linear(numbers, start: start))
     let uuid = MappedVolume.uuidPrefix + name.dropFirst(MappedVolume.namePrefix.count)
     if layout.contentOffset % UInt64(volume.sectorByteCount) != 0 {
@@ -97,20 +97,24 @@ public struct VolumeMapper: Sendable {
     return Self.described(made, volume.path, content, sectors - start)
   }
 
-  /// The device of that name, if it is ours and on that volume.
+  /// Of the mapped volumes, the device of that name, if it is ours and on that volume.
   ///
   /// - Throws: `conflict` if it is not, or if the volume is mapped by another name: two would write to one content.
-  private func mapped(_ name: String, _ numbers: DeviceNumbers) async throws(BlockError) -> MappedVolume? {
-    for found in try await list() {
-      let isOnIt = try BlockDevice.numbers(ofNode: found.volume) == numbers
-      if found.name == name, isOnIt, found.isOurs { return found }
-      guard found.name == name || isOnIt else { continue }
-      throw BlockError(
-        .conflict, step: "map", object: name,
-        cause: found.name == name
-          ? "there is a device of that name on \(found.volume)"
-          : "\(found.volume) is mapped already: \(found.path)",
-        remedy: found.name == name ? "Choose another name." : "Use that device, or unmap it first.")
+  private static func mapped(
+    _ name: String, _ numbers: DeviceNumbers, of all: [MappedVolume]
+  ) throws(BlockError) -> MappedVolume? {
+    func conflict(_ cause: String, _ remedy: String) -> BlockError {
+      BlockError(.conflict, step: "map", object: name, cause: cause, remedy: remedy)
+    }
+    if let there = all.first(where: { $0.name == name }) {
+      guard there.isOurs, try BlockDevice.numbers(ofNode: there.volume) == numbers else {
+        throw conflict("there is a device of that name on \(there.volume)", "Choose another name.")
+      }
+      return there
+    }
+    for other in all where try BlockDevice.numbers(ofNode: other.volume) == numbers {
+      throw conflict(
+        "\(other.volume) is mapped already: \(other.path)", "Use that device, or unmap it first.")
     }
     return nil
   }
