@@ -64,12 +64,10 @@ struct FileMapping: ~Copyable, Sendable {
     return status == 0 ? isSame : nil
   }
 
-  /// Runs a body with bytes that it may only hand to the kernel, which says `EFAULT` of pages that cannot be read.
-  func withBytes<Result, Failure: Error>(
-    _ range: Range<Int>, _ body: (RawSpan) async throws(Failure) -> Result
-  ) async throws(Failure) -> Result {
-    try await body(
-      RawSpan(
-        _unsafeBytes: UnsafeRawBufferPointer(start: base.map { $0 + range.lowerBound }, count: range.count)))
+  /// Bytes that may only be handed to the kernel, which answers `EFAULT` where pages cannot be read.
+  ///
+  /// They are there as long as the mapping is.
+  func unreadBytes(_ range: Range<Int>) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: base.map { $0 + range.lowerBound }, count: base == nil ? 0 : range.count)
   }
 }

@@ -29,10 +29,9 @@ extension LinuxFile {
     }
     var position = Int(range.lowerBound)
     while let run = try nextDataRun(from: position, in: range, at: offset) {
-      try await mapping.withBytes(run) { (bytes) async throws(BlockError) in
-        try await target.write(
-          at: offset + UInt64(run.lowerBound) - range.lowerBound, from: bytes, isDurable: false)
-      }
+      let bytes = mapping.unreadBytes(run)
+      try await target.write(
+        at: offset + UInt64(run.lowerBound) - range.lowerBound, from: bytes.bytes, isDurable: false)
       written += UInt64(run.count)
       position = run.upperBound
     }
