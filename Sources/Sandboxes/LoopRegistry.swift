@@ -28,13 +28,13 @@ actor LoopRegistry {
       status.file == identity && status.label == label && status.isReadOnly && status.isAutoclear
         && status.offset == 0
     }
-    if let number = numbers.removeValue(forKey: identity), let device = try Self.held(number),
-      let status = try device.status(), isIt(status)
-    {
-      numbers[identity] = number
-      return device
-    }
-    if let device = try LoopDevice.find(where: isIt) {
+    if let number = numbers.removeValue(forKey: identity) {
+      // If that has gone there is none: nobody else makes one.
+      if let device = try Self.held(number), let status = try device.status(), isIt(status) {
+        numbers[identity] = number
+        return device
+      }
+    } else if let device = try LoopDevice.find(where: isIt) {
       numbers[identity] = device.number
       return device
     }

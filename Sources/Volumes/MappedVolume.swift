@@ -42,7 +42,10 @@ public struct VolumeMapper: Sendable {
     self.clock = clock
   }
 
-  private static func check(_ name: String) throws(BlockError) {
+  /// Checks a mapped volume's name.
+  ///
+  /// - Throws: `invalidArgument`, in virtlet's words.
+  static func check(_ name: String) throws(BlockError) {
     guard name.hasPrefix(MappedVolume.namePrefix), name.utf8.count > MappedVolume.namePrefix.utf8.count else {
       throw BlockError(
         .invalidArgument, step: "use the name", object: name,

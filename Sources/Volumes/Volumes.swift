@@ -109,6 +109,7 @@ public final class Volumes: Sendable {
   ///
   /// - Throws: As ``VolumeMapper/map(_:_:isUnconfirmedTaken:)``; `invalidArgument` for a relative path.
   public func map(_ request: VolumeMapRequest) async throws(BlockError) -> VolumeSummary {
+    try VolumeMapper.check(request.name)
     try Self.checkPath(request.volume, "map")
     return try await executor.run { [clock] () async throws(BlockError) in
       let made = try await VolumeMapper(clock: clock).map(
@@ -121,6 +122,7 @@ public final class Volumes: Sendable {
   ///
   /// - Throws: As ``VolumeMapper/unmap(_:isForced:)``.
   public func unmap(_ name: String, isForced: Bool) async throws(BlockError) {
+    try VolumeMapper.check(name)
     try await executor.run { [clock] () async throws(BlockError) in
       try await VolumeMapper(clock: clock).unmap(name, isForced: isForced)
     }
