@@ -168,7 +168,7 @@ struct SandboxDevices: Sendable {
     if isThin { try await mapper.remove(disk(Self.reading(row)), within: Self.innerDeadline, clock: clock) }
     try onStep("take disk")
     // One that was revoked stands on nothing.
-    if try mapper.info(disk(row))?.isRemovedWhenClosed != true {
+    if let there = try mapper.info(disk(row)), !there.isRemovedWhenClosed {
       try await mapper.remove(disk(row), within: deadline, clock: clock)
     }
     try mapper.removeStaleNode(Self.name(row))

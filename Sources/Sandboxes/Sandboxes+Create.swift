@@ -17,6 +17,8 @@ extension Sandboxes {
     if let store = request.store { try Self.checkPath(store, "use as a store") }
     return try await inTurn(name.text) { [self] () async throws(BlockError) in
       if let there = try journal.row(name.text) { return try await confirm(there, request) }
+      // Without a driver, or the right to use it, nothing could be taken back either.
+      _ = try devices
       let base = try await bases.open(request.base)
       var row = try newRow(name, request, base)
       try options.onStep("note creating")
@@ -120,13 +122,15 @@ extension Sandboxes {
     }
   }
 
-  /// Removes all that there is of a sandbox that nobody uses: devices, store, row.
-  func erase(_ row: SandboxJournal.Row) async throws(BlockError) {
+  /// Removes all that there is of a sandbox: devices, store, row.
+  ///
+  /// - Throws: `busy` if somebody uses the disk; then everything is as it was.
+  func erase(
+    _ row: SandboxJournal.Row, within deadline: Duration = SandboxDevices.innerDeadline
+  ) async throws(BlockError) {
     await turns.begin(row.storeID)
     defer { turns.end(row.storeID) }
-    if let devices = try availableDevices() {
-      try await devices.take(row, within: SandboxDevices.innerDeadline)
-    }
+    if let devices = try availableDevices() { try await devices.take(row, within: deadline) }
     try await removeStore(row)
     try options.onStep("forget")
     try journal.remove(row)
@@ -143,8 +147,10 @@ extension Sandboxes {
 
   /// Gives the space of a sandbox's changes back; only when no device has them any more.
   func removeStore(_ row: SandboxJournal.Row) async throws(BlockError) {
-    let others = try journal.rows().contains { $0.storeID == row.storeID && $0.id != row.id }
-    if others {
+    let isShared =
+      try row.driver == SandboxDriver.thin.rawValue
+      && journal.rows().contains { $0.storeID == row.storeID && $0.id != row.id }
+    if isShared {
       // Without the store there is nothing to give back.
       if services.files.exists(row.store), let devices = try availableDevices() {
         try await devices.deleteThin(row)

@@ -118,17 +118,12 @@ extension Sandboxes {
 
   /// Brings a removal to its end.
   func finishRemoval(_ row: SandboxJournal.Row, within deadline: Duration) async throws(BlockError) {
-    if let devices = try availableDevices(), try devices.mapper.info(devices.disk(row)) != nil {
-      await turns.begin(row.storeID)
-      defer { turns.end(row.storeID) }
-      do throws(BlockError) {
-        try await devices.take(row, within: deadline)
-      } catch  where error.kind == .busy {
-        throw BlockError(
-          .busy, step: error.step, object: error.object, cause: error.cause,
-          remedy: "It goes with its changes as soon as they are done.", errno: error.errno)
-      }
+    do throws(BlockError) {
+      try await erase(row, within: deadline)
+    } catch  where error.kind == .busy {
+      throw BlockError(
+        .busy, step: error.step, object: error.object, cause: error.cause,
+        remedy: "It goes with its changes as soon as they are done.", errno: error.errno)
     }
-    try await erase(row)
   }
 }
