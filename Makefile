@@ -23,7 +23,9 @@ test: deps ## every test; see docs/testing.md for its parts
 	@scripts/test
 
 test-long: build ## the kernel tests that take hours: many devices, many deaths
+	swift build -c release --product DeviceMapperCheck
 	@ASHLAR_LONG=1 scripts/test-kernel
+	@ASHLAR_LONG=1 scripts/test-devicemapper
 
 bench: build ## speed, side by side with the peers; see docs/benchmarks.md
 	swift build -c release --product ashlar-bench

@@ -39,7 +39,8 @@ let package = Package(
     .library(
       name: "Ashlar",
       targets: [
-        "BlockCore", "LinuxIO", "OverlayBD", "DiskFormats", "Images", "DeviceMapper", "Volumes", "Sandboxes",
+        "BlockCore", "LinuxIO", "OverlayBD", "DiskFormats", "Images", "Attachments", "DeviceMapper",
+        "Volumes", "Sandboxes",
       ]),
     .executable(name: "ashlar", targets: ["ashlar"]),
     .executable(name: "ashlard", targets: ["ashlard"]),
@@ -110,7 +111,7 @@ let package = Package(
     room(
       "ControlAPI",
       [
-        "BlockCore", "LinuxIO", "Images", "Attachments", "Engine", "Sandboxes", logging,
+        "BlockCore", "LinuxIO", "Images", "Attachments", "Engine", "Sandboxes", "Volumes", logging,
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ]),
@@ -123,8 +124,8 @@ let package = Package(
     .executableTarget(
       name: "ashlard",
       dependencies: [
-        "BlockCore", "LinuxIO", "Images", "Handlers", "Attachments", "Engine", "Sandboxes", "ControlAPI",
-        "DataServer", "TCMUService", logging, argumentParser,
+        "BlockCore", "LinuxIO", "Images", "Handlers", "Attachments", "Engine", "Sandboxes", "Volumes",
+        "ControlAPI", "DataServer", "TCMUService", logging, argumentParser,
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ], swiftSettings: strict),
@@ -155,7 +156,7 @@ let package = Package(
         "ashlar-handler", system_,
       ]),
     tests("TCMUServiceTests", ["BlockCore", "LinuxIO", "TCMUService", "TestKit", logging]),
-    tests("LinuxIOTests", ["BlockCore", "LinuxIO", "TestKit"]),
+    tests("LinuxIOTests", ["BlockCore", "BlockSim", "LinuxIO", "TestKit"]),
     .target(name: "CAllocationCount"),
     tests(
       "TransportTests",

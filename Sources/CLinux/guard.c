@@ -89,3 +89,35 @@ int clinux_guarded_copy(void *destination, const void *source, size_t count) {
   recovery = NULL;
   return 0;
 }
+
+int clinux_guarded_is_zero(const void *source, size_t count, bool *is_zero) {
+  jmp_buf place;
+  if (_setjmp(place) != 0) return EIO;
+  recovery = &place;
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  const unsigned char *bytes = source;
+  size_t position = 0;
+  uint64_t found = 0;
+  // In steps that a compiler makes vectors of; most blocks with data end in the first one.
+  for (; found == 0 && count - position >= 64; position += 64) {
+    uint64_t words[8];
+    memcpy(words, bytes + position, sizeof words);
+    for (int index = 0; index < 8; index++) found |= words[index];
+  }
+  for (; found == 0 && position < count; position++) found = bytes[position];
+  *is_zero = found == 0;
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  recovery = NULL;
+  return 0;
+}
+
+int clinux_guarded_compare(const void *one, const void *other, size_t count, bool *is_same) {
+  jmp_buf place;
+  if (_setjmp(place) != 0) return EIO;
+  recovery = &place;
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  *is_same = memcmp(one, other, count) == 0;
+  __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  recovery = NULL;
+  return 0;
+}

@@ -10,11 +10,13 @@ import Logging
 import NIOCore
 import Sandboxes
 import ServiceLifecycle
+import Volumes
 
 /// The manager's HTTP interface on a Unix socket; its routes stand in docs/api.md.
 public struct APIServer: Sendable {
   private let manager: Manager
   private let sandboxes: Sandboxes
+  private let volumes: Volumes
   private let services: HostServices
   private let status: @Sendable (Int) -> ManagerStatus
   private let onShutdown: @Sendable () -> Void
@@ -26,19 +28,21 @@ public struct APIServer: Sendable {
   /// - Parameters:
   ///   - manager: Who does what is asked.
   ///   - sandboxes: Who does what is asked of sandboxes.
+  ///   - volumes: Who does what is asked of header volumes.
   ///   - services: The host's files, for finding images.
   ///   - status: What the manager says of itself, given the number of attachments.
   ///   - onShutdown: Called when somebody asks the manager to stop.
   ///   - onKeep: Called when somebody asks the manager to stay also with nothing to do.
   ///   - onRestart: Called when somebody asks the manager to make way for the program that is installed now.
   public init(
-    _ manager: Manager, _ sandboxes: Sandboxes, _ services: HostServices,
+    _ manager: Manager, _ sandboxes: Sandboxes, _ volumes: Volumes, _ services: HostServices,
     status: @escaping @Sendable (Int) -> ManagerStatus,
     onShutdown: @escaping @Sendable () -> Void, onKeep: @escaping @Sendable () -> Void,
     onRestart: @escaping @Sendable () -> Void
   ) {
     self.manager = manager
     self.sandboxes = sandboxes
+    self.volumes = volumes
     self.services = services
     self.status = status
     self.onShutdown = onShutdown
@@ -83,7 +87,9 @@ public struct APIServer: Sendable {
       try await Self.explained { () async throws(BlockError) in
         let order: AttachRequest = try await Self.body(of: request)
         let id = try AttachmentID(order.id)
-        return try await manager.attach(id, try await spec(for: order, id))
+        let spec = try await spec(for: order, id)
+        if !spec.isReadOnly { try sandboxes.checkIsNobodys(spec.path, "attach for writing") }
+        return try await manager.attach(id, spec)
       }
     }
     router.get("/v1/attachments/:id") { _, context in
@@ -103,6 +109,7 @@ public struct APIServer: Sendable {
       }
     }
     SandboxRoutes(sandboxes: sandboxes).add(to: router)
+    VolumeRoutes(volumes: volumes, sandboxes: sandboxes).add(to: router)
     return router
   }
 

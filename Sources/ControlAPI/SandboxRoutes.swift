@@ -31,10 +31,11 @@ struct SandboxRoutes: Sendable {
         try await sandboxes.inspect(try Self.name(context))
       }
     }
-    router.delete("/v1/sandboxes/:name") { _, context in
-      try await APIServer.explained { () async throws(BlockError) in
+    router.delete("/v1/sandboxes/:name") { request, context in
+      let isForced = request.uri.queryParameters["force"] == "true"
+      return try await APIServer.explained { () async throws(BlockError) in
         let name = try Self.name(context)
-        try await sandboxes.remove(name)
+        try await sandboxes.remove(name, isForced: isForced)
         return SandboxGone(removed: [name.text])
       }
     }

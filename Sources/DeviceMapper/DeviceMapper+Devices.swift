@@ -158,7 +158,8 @@ extension DeviceMapper {
   ///
   /// - Parameters:
   ///   - device: The device.
-  ///   - deferred: Whether one that is open goes when its last user closes it, instead of the error `busy`.
+  ///   - deferred: Whether one that is open goes when its last user closes it, instead of the error `busy`; its node
+  ///     goes at once, so that nobody else opens it.
   /// - Returns: Whether it is gone; `false` only if deferred.
   /// - Throws: `busy` if it is open, `notFound` if it is not there, others by errno.
   @discardableResult
@@ -167,10 +168,9 @@ extension DeviceMapper {
     var request = Request(device, flags: deferred ? DM_DEFERRED_REMOVE : 0)
     request.eventNumber = UdevFlags.all
     let reply = try call(cdm_DEV_REMOVE, request, step: "remove", object: device.description)
-    // An answer with that flag says that the device stays until it is closed.
-    if deferred, reply.device.isRemovedWhenClosed { return false }
     if let name { removeNode(name) }
-    return true
+    // An answer with that flag says that the device stays until it is closed.
+    return !(deferred && reply.device.isRemovedWhenClosed)
   }
 
   /// Gives a device another name, and its node too.

@@ -22,7 +22,7 @@ public final class DeviceMapper: Sendable {
   /// - Throws: `unavailable` without the driver, others by errno.
   public init() throws(BlockError) {
     do {
-      control = try Self.open()
+      control = try MiscDevice.open("\(Self.directory)/control", driver: "device-mapper")
     } catch {
       let isMissing = [.notFound, .unavailable].contains(error.kind)
       throw BlockError(
@@ -33,31 +33,6 @@ public final class DeviceMapper: Sendable {
           : error.remedy,
         errno: error.errno)
     }
-  }
-
-  private static func open() throws(BlockError) -> Descriptor {
-    let path = "\(directory)/control"
-    do {
-      return try Descriptor.open(path, O_RDWR)
-    } catch  where error.errno == .noSuchFileOrDirectory {
-      // The minor number stands in /proc/misc once the driver is loaded.
-      guard let minor = miscMinor else { throw error }
-      guard mkdir(directory, 0o755) == 0 || errno == EEXIST else {
-        throw BlockError(errno: Errno(rawValue: errno), step: "make the directory", object: directory)
-      }
-      guard mknod(path, S_IFCHR | 0o600, clinux_makedev(10, minor)) == 0 || errno == EEXIST else {
-        throw BlockError(errno: Errno(rawValue: errno), step: "make the missing node", object: path)
-      }
-      return try Descriptor.open(path, O_RDWR)
-    }
-  }
-
-  private static var miscMinor: UInt32? {
-    for line in (SmallFile.text("/proc/misc") ?? "").split(separator: "\n") {
-      let fields = line.split(separator: " ")
-      if fields.count == 2, fields[1] == "device-mapper" { return UInt32(fields[0]) }
-    }
-    return nil
   }
 
   // MARK: One call

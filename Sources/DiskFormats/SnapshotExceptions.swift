@@ -114,6 +114,10 @@ public struct SnapshotExceptions: Sendable {
       }
       area += 1
     }
+    let chunks = found.map(\.chunk).sorted()
+    if let twice = zip(chunks, chunks.dropFirst()).first(where: { $0 == $1 })?.0 {
+      throw corrupt("the entries", at: chunk, "speak of chunk \(twice) of the disk twice")
+    }
     entries = found
   }
 }

@@ -73,7 +73,7 @@ extension Image {
       (piece, workspace) async throws(BlockError) in
       let bytes = try await volume.read(
         at: piece.lowerBound, byteCount: Int(piece.upperBound - piece.lowerBound), using: workspace)
-      for run in Self.nonZeroRuns(of: bytes) {
+      for run in bytes.span.bytes.dataRuns {
         try await target.write(
           at: piece.lowerBound + UInt64(run.lowerBound), from: bytes.span.bytes.extracting(run),
           isDurable: false)
@@ -83,33 +83,5 @@ extension Image {
     }
     try await target.synchronize()
     return Extraction(byteCount: size, writtenBytes: written.bytes.done)
-  }
-
-  /// The runs of blocks that are not all zeros.
-  public static func nonZeroRuns(of bytes: [UInt8]) -> [Range<Int>] {
-    let block = Limits.pageSize
-    var runs: [Range<Int>] = []
-    bytes.withUnsafeBytes { bytes in
-      for start in stride(from: 0, to: bytes.count, by: block) {
-        let end = min(start + block, bytes.count)
-        if isZero(bytes, start..<end) { continue }
-        if let last = runs.last, last.upperBound == start {
-          runs[runs.count - 1] = last.lowerBound..<end
-        } else {
-          runs.append(start..<end)
-        }
-      }
-    }
-    return runs
-  }
-
-  /// Whether whole sectors are zeros, eight bytes at a time.
-  private static func isZero(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Bool {
-    var position = range.lowerBound
-    while position < range.upperBound {
-      if bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self) != 0 { return false }
-      position += 8
-    }
-    return true
   }
 }

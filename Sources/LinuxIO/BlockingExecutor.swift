@@ -1,3 +1,4 @@
+import BlockCore
 import Dispatch
 
 /// Runs tasks on threads that may wait in system calls.
@@ -16,5 +17,27 @@ public final class BlockingExecutor: TaskExecutor {
   public func enqueue(_ job: consuming ExecutorJob) {
     let job = UnownedJob(job)
     queue.async { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
+  }
+
+  /// Starts a body on the executor's threads; it goes on if the caller withdraws, until the task is cancelled.
+  public func start<Value: Sendable>(
+    _ body: @escaping @Sendable () async throws(BlockError) -> Value
+  ) -> Task<Result<Value, BlockError>, Never> {
+    Task.detached(executorPreference: self) {
+      do throws(BlockError) {
+        return .success(try await body())
+      } catch {
+        return .failure(error)
+      }
+    }
+  }
+
+  /// Runs a body on the executor's threads, also to its end if the caller withdraws.
+  ///
+  /// - Throws: What the body throws.
+  public func run<Value: Sendable>(
+    _ body: @escaping @Sendable () async throws(BlockError) -> Value
+  ) async throws(BlockError) -> Value {
+    try await start(body).value.get()
   }
 }

@@ -48,4 +48,26 @@ struct FileMapping: ~Copyable, Sendable {
       return clinux_guarded_copy(target, source + offset, bytes.count) == 0
     }
   }
+
+  /// Whether all bytes of a range inside the mapping are zeros; `nil` if the pages could not be read.
+  func isZero(_ range: Range<Int>) -> Bool? {
+    guard let base else { return range.isEmpty }
+    var isZero = true
+    return clinux_guarded_is_zero(base + range.lowerBound, range.count, &isZero) == 0 ? isZero : nil
+  }
+
+  /// Whether a range inside the mapping has the bytes of another one; `nil` if pages could not be read.
+  func isSame(_ range: Range<Int>, as other: borrowing FileMapping, at offset: Int) -> Bool? {
+    guard let base, let there = other.base else { return range.isEmpty }
+    var isSame = true
+    let status = clinux_guarded_compare(base + range.lowerBound, there + offset, range.count, &isSame)
+    return status == 0 ? isSame : nil
+  }
+
+  /// Bytes that may only be handed to the kernel, which answers `EFAULT` where pages cannot be read.
+  ///
+  /// They are there as long as the mapping is.
+  func unreadBytes(_ range: Range<Int>) -> UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(start: base.map { $0 + range.lowerBound }, count: base == nil ? 0 : range.count)
+  }
 }

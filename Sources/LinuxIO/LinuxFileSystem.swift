@@ -13,6 +13,9 @@ public struct LinuxFileSystem: FileSystem {
   }
 
   public func resolve(_ path: String) throws(BlockError) -> String {
+    guard !path.utf8.contains(0) else {
+      throw BlockError(.invalidArgument, step: "find", object: path, cause: "the path holds a NUL character")
+    }
     guard let resolved = realpath(path, nil) else { throw .lastErrno(step: "find", object: path) }
     defer { free(resolved) }
     return String(cString: resolved)
@@ -63,16 +66,22 @@ public struct LinuxFileSystem: FileSystem {
   }
 
   public func rename(_ path: String, to target: String, replaces: Bool) async throws(BlockError) {
+    // To C, a NUL ends the path: it would be another file's.
+    guard !path.utf8.contains(0), !target.utf8.contains(0) else {
+      throw BlockError(
+        .invalidArgument, step: "rename", object: "\(path) to \(target)",
+        cause: "a path holds a NUL character")
+    }
     let result = replaces ? Glibc.rename(path, target) : clinux_rename_new(path, target)
     guard result == 0 else { throw .lastErrno(step: "rename", object: "\(path) to \(target)") }
-    let slash = target.lastIndex(of: "/")
-    let directory = slash.map { $0 == target.startIndex ? "/" : String(target[..<$0]) } ?? "."
-    let descriptor = try Descriptor.open(directory, O_RDONLY | O_DIRECTORY)
-    guard fsync(descriptor.raw) == 0 else { throw .lastErrno(step: "flush the directory", object: directory) }
+    try Self.synchronizeDirectory(of: target)
   }
 
   public func remove(_ path: String) throws(BlockError) {
-    guard unlink(path) == 0 || errno == ENOENT else { throw .lastErrno(step: "remove", object: path) }
+    // Nothing can have such a name, and what C takes for it is somebody else's.
+    if path.utf8.contains(0) { return }
+    let absent: Set<Int32> = [ENOENT, ENOTDIR, ENAMETOOLONG]
+    guard unlink(path) == 0 || absent.contains(errno) else { throw .lastErrno(step: "remove", object: path) }
   }
 
   public func replaceContents(of path: String, with bytes: [UInt8]) async throws(BlockError) {
@@ -89,6 +98,16 @@ public struct LinuxFileSystem: FileSystem {
 }
 
 extension LinuxFileSystem {
+  /// Puts the directory that a file is in on stable storage, and with it that the file is there or not.
+  ///
+  /// - Throws: By errno.
+  public static func synchronizeDirectory(of path: String) throws(BlockError) {
+    let slash = path.lastIndex(of: "/")
+    let directory = slash.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    let descriptor = try Descriptor.open(directory, O_RDONLY | O_DIRECTORY)
+    guard fsync(descriptor.raw) == 0 else { throw .lastErrno(step: "flush the directory", object: directory) }
+  }
+
   /// Makes a file longer or shorter; what is new reads as zeros.
   ///
   /// - Throws: By errno.
@@ -96,6 +115,13 @@ extension LinuxFileSystem {
     guard truncate(path, off_t(byteCount)) == 0 else {
       throw .lastErrno(step: "set the size of", object: path)
     }
+  }
+
+  /// Which file a path leads to; `nil` if there is none, or nobody may look.
+  public static func identity(of path: String) -> FileIdentity? {
+    var status = stat()
+    guard !path.utf8.contains(0), stat(path, &status) == 0 else { return nil }
+    return FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
   }
 
   /// The bytes that a file takes on its disk; 0 if it is not there.

@@ -59,7 +59,7 @@ public struct LoopDevice: ~Copyable, Sendable {
   ) throws(BlockError) -> LoopDevice {
     let control: Descriptor
     do {
-      control = try Descriptor.open("/dev/loop-control", O_RDWR, step: "open")
+      control = try MiscDevice.open("/dev/loop-control", driver: "loop-control")
     } catch {
       let isMissing = error.errno == .noSuchFileOrDirectory || error.kind == .unavailable
       throw BlockError(

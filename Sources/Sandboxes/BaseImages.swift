@@ -55,8 +55,13 @@ final class BaseImages: Sendable {
   private let journal: SandboxJournal
   private let turns = Turns()
 
-  init(_ journal: SandboxJournal) {
+  private let clock: any HostClock
+  /// After what time a change of a file has another time than the one before: the coarsest clock of a file system.
+  private static let settled = Duration.seconds(2)
+
+  init(_ journal: SandboxJournal, _ clock: any HostClock) {
     self.journal = journal
+    self.clock = clock
   }
 
   /// A base, held so that nobody of ours writes to it.
@@ -100,7 +105,9 @@ final class BaseImages: Sendable {
         remedy: "Try again when nobody writes to it.")
     }
     row.sha256 = digest.description
-    try journal.save(row)
+    // Another change within the same tick of the file system's clock would not show in its times.
+    let age = clock.sinceEpoch - .nanoseconds(max(row.changed, row.modified))
+    if age > Self.settled { try journal.save(row) }
     return Base(file: file, byteCount: UInt64(row.size), sha256: digest)
   }
 

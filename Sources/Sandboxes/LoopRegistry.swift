@@ -28,10 +28,12 @@ actor LoopRegistry {
       status.file == identity && status.label == label && status.isReadOnly && status.isAutoclear
         && status.offset == 0
     }
-    if let number = numbers[identity] {
-      let device = try LoopDevice(holding: number)
-      if let status = try device.status(), isIt(status) { return device }
-      numbers[identity] = nil
+    if let number = numbers.removeValue(forKey: identity) {
+      // If that has gone there is none: nobody else makes one.
+      if let device = try Self.held(number), let status = try device.status(), isIt(status) {
+        numbers[identity] = number
+        return device
+      }
     } else if let device = try LoopDevice.find(where: isIt) {
       numbers[identity] = device.number
       return device
@@ -40,6 +42,15 @@ actor LoopRegistry {
       base.file.descriptor, .init(isReadOnly: true, blockSize: 512, label: label))
     numbers[identity] = device.number
     return device
+  }
+
+  /// A loop device, held; `nil` if the kernel has no device of that number any more.
+  private static func held(_ number: Int) throws(BlockError) -> LoopDevice? {
+    do throws(BlockError) {
+      return try LoopDevice(holding: number)
+    } catch  where error.kind == .notFound || error.kind == .unavailable {
+      return nil
+    }
   }
 
   /// What a part of a store is labelled with.
@@ -52,13 +63,10 @@ actor LoopRegistry {
   nonisolated static func labels(of instance: String) throws(BlockError) -> [Int: String] {
     var found: [Int: String] = [:]
     for number in LoopDevice.attached {
-      do {
-        let device = try LoopDevice(holding: number)
-        if let status = try device.status(), status.label.hasPrefix("ashlar-\(instance)-") {
-          found[number] = status.label
-        }
-      } catch  where error.kind == .notFound || error.kind == .unavailable {
-        continue
+      if let device = try held(number), let status = try device.status(),
+        status.label.hasPrefix("ashlar-\(instance)-")
+      {
+        found[number] = status.label
       }
     }
     return found

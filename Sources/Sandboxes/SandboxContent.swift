@@ -6,8 +6,21 @@ import LinuxIO
 protocol SandboxContent: Sendable {
   /// The ranges that may hold something else than zeros, in order, in bytes.
   var extents: [Range<UInt64>] { get }
-  /// Reads a range that lies inside the disk.
-  func read(_ range: Range<UInt64>, using workspace: Workspace) async throws(BlockError) -> [UInt8]
+  /// Where the content of a range inside the disk is, in order; what is not there is zeros.
+  func segments(of range: Range<UInt64>) -> [SandboxSegment]
+}
+
+/// A part of a sandbox's disk, and the part of a file that holds it.
+struct SandboxSegment: Sendable {
+  /// The file.
+  var file: LinuxFile
+  /// Where it begins there, in bytes.
+  var offset: UInt64
+  /// The part of the disk, in bytes.
+  var place: Range<UInt64>
+
+  /// The part of the file.
+  var range: Range<UInt64> { offset..<offset + UInt64(place.count) }
 }
 
 /// A base and a snapshot's store, read from their files: what nobody has changed comes from the base.
@@ -17,6 +30,8 @@ struct SnapshotContent: SandboxContent {
   /// The changed chunks in the order of the disk.
   private let changed: [SnapshotExceptions.Entry]
   private let byteCount: UInt64
+  /// Where the base has data, in order.
+  private let baseExtents: [Range<UInt64>]
   let extents: [Range<UInt64>]
 
   init(
@@ -29,10 +44,8 @@ struct SnapshotContent: SandboxContent {
     changed = exceptions.entries.sorted { $0.chunk < $1.chunk }
     let chunk = SnapshotExceptions.chunkByteCount
     let size = header.byteCount
-    let ranges =
-      try await base.dataExtents(from: 0)
-      + changed.map { $0.chunk * chunk..<min(($0.chunk + 1) * chunk, size) }
-    extents = Self.union(ranges)
+    baseExtents = try await base.dataExtents(from: 0)
+    extents = Self.union(baseExtents + changed.map { $0.chunk * chunk..<min(($0.chunk + 1) * chunk, size) })
   }
 
   /// Ranges in order, and those that touch as one.
@@ -48,15 +61,19 @@ struct SnapshotContent: SandboxContent {
     return result
   }
 
-  func read(_ range: Range<UInt64>, using workspace: Workspace) async throws(BlockError) -> [UInt8] {
-    var bytes = [UInt8](repeating: 0, count: range.count)
-    let ofBase = min(range.upperBound, base.byteCount)
-    if range.lowerBound < ofBase {
-      try await fill(&bytes, 0..<Int(ofBase - range.lowerBound), from: base, at: range.lowerBound, workspace)
-    }
+  func segments(of range: Range<UInt64>) -> [SandboxSegment] {
     let chunk = SnapshotExceptions.chunkByteCount
-    var index = firstIndex(from: range.lowerBound / chunk)
-    while index < changed.count, changed[index].chunk * chunk < range.upperBound {
+    var segments: [SandboxSegment] = []
+    var position = range.lowerBound
+    var index = firstIndex(from: position / chunk)
+    while position < range.upperBound {
+      let next = index < changed.count ? changed[index].chunk * chunk : range.upperBound
+      if position < next {
+        let end = min(next, range.upperBound)
+        addBase(position..<end, to: &segments)
+        position = end
+        continue
+      }
       // What was changed in one go lies in one piece.
       var end = index + 1
       while end < changed.count, changed[end].chunk == changed[end - 1].chunk + 1,
@@ -64,35 +81,39 @@ struct SnapshotContent: SandboxContent {
       {
         end += 1
       }
-      let start = max(changed[index].chunk * chunk, range.lowerBound)
       let stop = min((changed[end - 1].chunk + 1) * chunk, range.upperBound)
-      let offset =
-        SandboxStoreHeader.storeOffset + changed[index].stored * chunk
-        + (start - changed[index].chunk * chunk)
-      try await fill(
-        &bytes, Int(start - range.lowerBound)..<Int(stop - range.lowerBound), from: store, at: offset,
-        workspace)
+      segments.append(
+        SandboxSegment(
+          file: store,
+          offset: SandboxStoreHeader.storeOffset + changed[index].stored * chunk + position
+            - changed[index].chunk * chunk, place: position..<stop))
+      position = stop
       index = end
     }
-    return bytes
+    return segments
   }
 
-  private func fill(
-    _ bytes: inout [UInt8], _ part: Range<Int>, from file: LinuxFile, at offset: UInt64,
-    _ workspace: Workspace
-  ) async throws(BlockError) {
-    var span = bytes.mutableSpan
-    var raw = span.mutableBytes
-    var target = raw._mutatingExtracting(part)
-    try await file.readAnyhow(at: offset, into: &target, using: workspace)
+  /// Adds what the base has of a part that nobody has changed.
+  private func addBase(_ part: Range<UInt64>, to segments: inout [SandboxSegment]) {
+    var index = baseExtents.firstIndexOrdered { $0.upperBound > part.lowerBound }
+    while index < baseExtents.count, baseExtents[index].lowerBound < part.upperBound {
+      let data = baseExtents[index].clamped(to: part)
+      segments.append(SandboxSegment(file: base, offset: data.lowerBound, place: data))
+      index += 1
+    }
   }
 
-  private func firstIndex(from chunk: UInt64) -> Int {
+  private func firstIndex(from chunk: UInt64) -> Int { changed.firstIndexOrdered { $0.chunk >= chunk } }
+}
+
+extension Array {
+  /// The first index from which on a condition holds, in an array where it holds from some element on.
+  fileprivate func firstIndexOrdered(where holds: (Element) -> Bool) -> Int {
     var low = 0
-    var high = changed.count
+    var high = count
     while low < high {
       let middle = (low + high) / 2
-      if changed[middle].chunk < chunk { low = middle + 1 } else { high = middle }
+      if holds(self[middle]) { high = middle } else { low = middle + 1 }
     }
     return low
   }
@@ -108,7 +129,7 @@ struct DeviceContent: SandboxContent {
     extents = [0..<file.byteCount]
   }
 
-  func read(_ range: Range<UInt64>, using workspace: Workspace) async throws(BlockError) -> [UInt8] {
-    try await file.bytes(at: range.lowerBound, byteCount: range.count, using: workspace)
+  func segments(of range: Range<UInt64>) -> [SandboxSegment] {
+    [SandboxSegment(file: file, offset: range.lowerBound, place: range)]
   }
 }

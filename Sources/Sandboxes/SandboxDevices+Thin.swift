@@ -47,8 +47,22 @@ extension SandboxDevices {
     }
   }
 
-  /// Gives the space of a sandbox in a pool back, which is made for that if it is not there.
+  /// The number of the device that is made of a pool to be read: one at a time.
+  static let readingID: Int64 = (1 << 24) - 1
+
+  /// What stands for a copy of a sandbox's disk in its pool that is read for a while.
+  static func reading(_ row: SandboxJournal.Row) -> SandboxJournal.Row {
+    var copy = row
+    copy.id = "\(row.id)-read"
+    copy.name = "\(row.id).read"
+    copy.thinID = readingID
+    return copy
+  }
+
+  /// Gives the space of a sandbox in a pool back, which is made for that if it is not there; its device goes first.
   func deleteThin(_ row: SandboxJournal.Row) async throws(BlockError) {
+    try await mapper.remove(disk(row), within: Self.innerDeadline, clock: services.clock)
+    try mapper.removeStaleNode(Self.name(row))
     let pool = try await activePool(row)
     do {
       try onStep("delete thin")

@@ -67,12 +67,17 @@ struct SandboxDevices: Sendable {
         return try finish(row, table)
       }
     } catch {
-      do throws(BlockError) {
-        try await take(row, within: Self.innerDeadline)
-      } catch let further {
-        throw error.aggravated(by: further, while: "removing what was made of it")
-      }
-      throw error
+      throw await takingBack(row, after: error)
+    }
+  }
+
+  /// Takes apart what was made of a sandbox before an error, and gives that with what went wrong meanwhile.
+  func takingBack(_ row: SandboxJournal.Row, after error: BlockError) async -> BlockError {
+    do throws(BlockError) {
+      try await take(row, within: Self.innerDeadline)
+      return error
+    } catch let further {
+      return error.aggravated(by: further, while: "removing what was made of it")
     }
   }
 
@@ -158,12 +163,30 @@ struct SandboxDevices: Sendable {
   /// - Throws: `busy` with who uses the disk; then everything is as it was.
   func take(_ row: SandboxJournal.Row, within deadline: Duration) async throws(BlockError) {
     let clock = services.clock
+    let isThin = row.driver == SandboxDriver.thin.rawValue
+    // What was read of it when somebody died.
+    if isThin { try await mapper.remove(disk(Self.reading(row)), within: Self.innerDeadline, clock: clock) }
     try onStep("take disk")
-    try await mapper.remove(disk(row), within: deadline, clock: clock)
+    // One that was revoked stands on nothing.
+    if let there = try mapper.info(disk(row)), !there.isRemovedWhenClosed {
+      try await mapper.remove(disk(row), within: deadline, clock: clock)
+    }
     try mapper.removeStaleNode(Self.name(row))
-    try onStep("take origin")
-    try await mapper.remove(origin(row), within: Self.innerDeadline, clock: clock)
-    if row.driver == SandboxDriver.thin.rawValue { try await takePool(row) }
+    if row.size > row.baseSize {
+      try onStep("take origin")
+      try await mapper.remove(origin(row), within: Self.innerDeadline, clock: clock)
+    }
+    if isThin { try await takePool(row) }
+  }
+
+  /// Takes a disk away from those who use it: it fails all requests, stands on nothing, has a name that nobody wants, and
+  /// goes with the last who closes it.
+  func revoke(_ row: SandboxJournal.Row) throws(BlockError) {
+    guard let there = try mapper.info(disk(row)) else { return }
+    try mapper.replaceTable(
+      of: disk(row), with: Table(sectors: UInt64(row.size) / 512, .error), [.withoutFlush, .withoutFreeze])
+    try mapper.rename(there.name, to: "ashlar.\(row.id).revoked")
+    try mapper.remove(disk(row), deferred: true)
   }
 
   /// Takes a pool apart, unless another disk stands on it.

@@ -142,8 +142,11 @@ struct SandboxJournal: Sendable {
   }
 
   /// Writes a sandbox down, or what has changed of it.
-  func save(_ row: Row) throws(BlockError) {
-    try write { try row.save($0) }
+  ///
+  /// - Parameter isDurable: Whether it has to outlive a power cut. What only says where a verb has come to has not:
+  ///   the kernel's devices, which it is about, do not either.
+  func save(_ row: Row, isDurable: Bool = true) throws(BlockError) {
+    try write(isDurable: isDurable) { try row.save($0) }
   }
 
   /// Writes a new sandbox down; false if there is one of that name.
@@ -155,9 +158,11 @@ struct SandboxJournal: Sendable {
     }
   }
 
-  /// Forgets a sandbox and what it stood on.
+  /// Forgets a sandbox and what it stood on, of which nothing is left.
+  ///
+  /// It need not outlive a power cut: that the sandbox is to go is written down already.
   func remove(_ row: Row) throws(BlockError) {
-    try write { database in
+    try write(isDurable: false) { database in
       try database.execute(sql: "DELETE FROM loopReference WHERE owner = ?", arguments: [row.id])
       _ = try Row.deleteOne(database, key: row.name)
     }
@@ -181,7 +186,8 @@ struct SandboxJournal: Sendable {
 
   /// Notes that a sandbox stands on the loop device of a base, and what else has changed of it.
   func addReference(_ file: FileIdentity, of row: Row) throws(BlockError) {
-    try write { database in
+    // It is about this boot only.
+    try write(isDurable: false) { database in
       try LoopRow(
         device: Int64(bitPattern: file.device), inode: Int64(bitPattern: file.inode), owner: row.id,
         bootID: row.bootID
@@ -192,7 +198,7 @@ struct SandboxJournal: Sendable {
 
   /// Notes that a sandbox has left the loop device of its base, and what else has changed of it.
   func dropReference(of row: Row) throws(BlockError) {
-    try write { database in
+    try write(isDurable: false) { database in
       try database.execute(sql: "DELETE FROM loopReference WHERE owner = ?", arguments: [row.id])
       try row.save(database)
     }
@@ -225,8 +231,22 @@ struct SandboxJournal: Sendable {
     try Self.explained("read", "the sandboxes' journal") { try database.read(body) }
   }
 
-  private func write<Value>(_ body: (Database) throws -> Value) throws(BlockError) -> Value {
-    try Self.explained("write", "the sandboxes' journal") { try database.write(body) }
+  private func write<Value>(
+    isDurable: Bool = true, _ body: (Database) throws -> Value
+  ) throws(BlockError) -> Value {
+    try Self.explained("write", "the sandboxes' journal") {
+      try database.writeWithoutTransaction { database in
+        // With NORMAL, what is written in WAL mode is safe from our end but not from the machine's.
+        try database.execute(sql: "PRAGMA synchronous = \(isDurable ? "FULL" : "NORMAL")")
+        var value: Value?
+        try database.inTransaction {
+          value = try body(database)
+          return .commit
+        }
+        guard let value else { throw DatabaseError(message: "the transaction has no result") }
+        return value
+      }
+    }
   }
 
   private static func explained<Value>(

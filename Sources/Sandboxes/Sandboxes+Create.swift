@@ -13,8 +13,12 @@ extension Sandboxes {
   ///   nothing is left.
   public func create(_ request: SandboxRequest) async throws(BlockError) -> SandboxInfo {
     let name = try SandboxName(request.name)
+    try Self.checkPath(request.base, "use as a base")
+    if let store = request.store { try Self.checkPath(store, "use as a store") }
     return try await inTurn(name.text) { [self] () async throws(BlockError) in
       if let there = try journal.row(name.text) { return try await confirm(there, request) }
+      // Without a driver, or the right to use it, nothing could be taken back either.
+      _ = try devices
       let base = try await bases.open(request.base)
       var row = try newRow(name, request, base)
       try options.onStep("note creating")
@@ -77,9 +81,6 @@ extension Sandboxes {
     let id = hex(services.random.next(), digits: 16)
     let storeID = hex(services.random.next(), digits: 16) + hex(services.random.next(), digits: 16)
     let store = request.store ?? "\(options.directory)/sandbox-\(name).store"
-    guard store.hasPrefix("/"), !store.hasSuffix("/") else {
-      throw reject(.invalidArgument, "the store's path \"\(store)\" is not absolute", "Name a new file.")
-    }
     return SandboxJournal.Row(
       name: name.text, id: id, state: SandboxState.creating.rawValue, driver: driver.rawValue, store: store,
       storeID: storeID, thinID: 0, base: base.file.path, baseSHA256: base.sha256.description,
@@ -87,7 +88,7 @@ extension Sandboxes {
       createdAt: Double(services.clock.sinceEpoch.components.seconds), temporary: nil)
   }
 
-  /// Makes the devices of a sandbox, and notes that it runs.
+  /// Makes the devices of a sandbox, and notes that it runs; if that fails, there are none.
   func activate(
     _ row: inout SandboxJournal.Row, _ base: BaseImages.Base, isNew: Bool = false
   ) async throws(BlockError) {
@@ -99,12 +100,16 @@ extension Sandboxes {
     await turns.begin(row.storeID)
     defer { turns.end(row.storeID) }
     let device = try await devices.make(row, base, isNew: isNew)
-    guard try BlockDevice.byteCount(ofNode: "/dev/dm-\(device.numbers.minor)") == UInt64(row.size) else {
-      throw BlockError(
-        .ioError, step: "check the size of", object: device.path,
-        cause: "it is not the \(row.size) bytes that it ought to be")
+    do throws(BlockError) {
+      guard try BlockDevice.byteCount(ofNode: "/dev/dm-\(device.numbers.minor)") == UInt64(row.size) else {
+        throw BlockError(
+          .ioError, step: "check the size of", object: device.path,
+          cause: "it is not the \(row.size) bytes that it ought to be")
+      }
+      try move(&row, to: .running, isDurable: isNew)
+    } catch {
+      throw await devices.takingBack(row, after: error)
     }
-    try move(&row, to: .running)
   }
 
   /// Takes back a sandbox that could not be made, and gives the error with what went wrong meanwhile.
@@ -117,13 +122,15 @@ extension Sandboxes {
     }
   }
 
-  /// Removes all that there is of a sandbox that nobody uses: devices, store, row.
-  func erase(_ row: SandboxJournal.Row) async throws(BlockError) {
+  /// Removes all that there is of a sandbox: devices, store, row.
+  ///
+  /// - Throws: `busy` if somebody uses the disk; then everything is as it was.
+  func erase(
+    _ row: SandboxJournal.Row, within deadline: Duration = SandboxDevices.innerDeadline
+  ) async throws(BlockError) {
     await turns.begin(row.storeID)
     defer { turns.end(row.storeID) }
-    if let devices = try availableDevices() {
-      try await devices.take(row, within: SandboxDevices.innerDeadline)
-    }
+    if let devices = try availableDevices() { try await devices.take(row, within: deadline) }
     try await removeStore(row)
     try options.onStep("forget")
     try journal.remove(row)
@@ -140,13 +147,15 @@ extension Sandboxes {
 
   /// Gives the space of a sandbox's changes back; only when no device has them any more.
   func removeStore(_ row: SandboxJournal.Row) async throws(BlockError) {
-    let others = try journal.rows().contains { $0.storeID == row.storeID && $0.id != row.id }
-    if others {
-      if let devices = try availableDevices() { try await devices.deleteThin(row) }
+    let isShared =
+      try row.driver == SandboxDriver.thin.rawValue
+      && journal.rows().contains { $0.storeID == row.storeID && $0.id != row.id }
+    if isShared {
+      // Without the store there is nothing to give back.
+      if services.files.exists(row.store), let devices = try availableDevices() {
+        try await devices.deleteThin(row)
+      }
       return
-    }
-    if services.files.exists(row.store), try await StoreFile.isStore(row.store, of: row) {
-      try await StoreFile.settle(row, within: SandboxDevices.innerDeadline, services.clock)
     }
     try options.onStep("remove store")
     if try await !StoreFile.remove(row, services) {

@@ -43,18 +43,14 @@ extension Sandboxes {
         result = .failure(afterRemoving(temporary, error))
       }
       row.temporary = nil
-      try journal.save(row)
+      try journal.save(row, isDurable: false)
       return try result.get()
     }
   }
 
   private func checkTarget(_ path: String, _ replaces: Bool) throws(BlockError) {
-    guard path.hasPrefix("/"), !path.hasSuffix("/") else {
-      throw BlockError(
-        .invalidArgument, step: "flatten to", object: "\"\(path)\"",
-        cause: "it is no absolute path of a file",
-        remedy: "Name the new file.")
-    }
+    try Self.checkPath(path, "flatten to")
+    try checkIsNobodys(path, "flatten to")
     guard let kind = try services.files.kind(of: path), kind != .file || !replaces else { return }
     throw BlockError(
       .conflict, step: "flatten to", object: path, cause: "there is \(kind.rawValue) already",
@@ -116,10 +112,7 @@ extension Sandboxes {
     of row: SandboxJournal.Row, _ base: BaseImages.Base,
     _ body: (any SandboxContent) async throws(BlockError) -> Value
   ) async throws(BlockError) -> Value {
-    var copy = row
-    copy.id = hex(services.random.next(), digits: 16)
-    copy.name = "\(row.id).read"
-    copy.thinID = Self.readingID
+    let copy = SandboxDevices.reading(row)
     let devices = try self.devices
     await turns.begin(row.storeID)
     defer { turns.end(row.storeID) }
@@ -128,25 +121,39 @@ extension Sandboxes {
       // What a reading that was interrupted has left.
       try await devices.deleteThin(copy)
       try await devices.fork(row, as: copy)
+      try await growPool(row, disks: 1)
       let device = try await devices.make(copy, base, isNew: false)
       result = .success(try await body(try DeviceContent(device.path)))
     } catch {
       result = .failure(error)
     }
-    try await devices.take(copy, within: SandboxDevices.innerDeadline)
-    try await devices.deleteThin(copy)
+    do throws(BlockError) {
+      try await devices.deleteThin(copy)
+    } catch {
+      if case .failure(let first) = result {
+        throw first.aggravated(by: error, while: "removing the copy that was read")
+      }
+      throw error
+    }
     return try result.get()
   }
 
-  /// The number of the device that is made of a pool to be read: one at a time.
-  private static let readingID: Int64 = (1 << 24) - 1
+  /// Gives the pool of a sandbox room for all its disks, and for some more that are there for a while: each of them
+  /// must be able to rewrite all that it shares with the others.
+  func growPool(_ row: SandboxJournal.Row, disks more: UInt64) async throws(BlockError) {
+    let devices = try self.devices
+    let disks = UInt64(try journal.rows().count { $0.storeID == row.storeID }) + more
+    if try devices.growPool(row, try await header(of: row), disks: disks) {
+      note(row.name, "grown", "its pool has room for \(disks) disks")
+    }
+  }
 
   /// A number that no device of a pool has.
   func freeThinID(in storeID: String) throws(BlockError) -> Int64 {
     let used = Set(try journal.rows().filter { $0.storeID == storeID }.map(\.thinID))
     while true {
       let id = Int64(services.random.next() % (1 << 24))
-      if !used.contains(id), id != Self.readingID { return id }
+      if !used.contains(id), id != SandboxDevices.readingID { return id }
     }
   }
 }

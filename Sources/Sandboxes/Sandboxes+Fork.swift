@@ -73,12 +73,8 @@ extension Sandboxes {
     await turns.begin(row.storeID)
     defer { turns.end(row.storeID) }
     try await devices.fork(row, as: copy)
-    let header = try await header(of: row)
-    let disks = UInt64(try journal.rows().count { $0.storeID == row.storeID })
-    // Each of them must be able to rewrite its whole disk.
-    if try devices.growPool(row, header, disks: disks) {
-      note(row.name, "grown", "its pool has room for \(disks) disks")
-    }
+    // The copy is in the journal already.
+    try await growPool(row, disks: 0)
     try await devices.takePool(row)
   }
 

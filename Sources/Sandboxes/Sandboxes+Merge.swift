@@ -10,7 +10,7 @@ extension Sandboxes {
   /// Writes the changes of a sandbox into its base; the sandbox is no more when this returns.
   ///
   /// The kernel does it (snapshot-merge), so that it can go on after a power cut: the journal knows of it, and the
-  /// next start brings it to its end.
+  /// next start brings it to its end. One that has failed on its way goes on when it is asked for again.
   ///
   /// - Throws: `conflict` if other sandboxes have that base, `unsupported` for a larger disk or one in a pool, `busy`
   ///   if somebody uses the device or the base.
@@ -22,6 +22,7 @@ extension Sandboxes {
       }
       switch SandboxState(rawValue: row.state) {
       case .paused, .running: break
+      case .merging: return try await finishMerge(row)
       default: throw Self.unfit(row, "merge")
       }
       guard row.driver == SandboxDriver.snapshot.rawValue, row.size == row.baseSize else {
@@ -29,7 +30,7 @@ extension Sandboxes {
           .unsupported, "only a sandbox of dm-snapshot that is as large as its base can be merged",
           "Flatten it instead: ashlar sandbox flatten.")
       }
-      let others = try journal.rows().filter { $0.base == row.base && $0.id != row.id }.map(\.name)
+      let others = try dependants(of: row.base).filter { $0 != row.name }
       guard others.isEmpty else {
         throw refuse(
           .conflict, "its base is that of \(others.joined(separator: ", "))",
@@ -41,36 +42,53 @@ extension Sandboxes {
         try await finishPause(&row, within: options.deadline)
       }
       _ = try await StoreFile.open(row)
-      try move(&row, to: .merging)
+      try move(&row, to: .merging, isDurable: true)
+      var hasBegun = false
+      do throws(BlockError) {
+        try await beginMerge(row, &hasBegun)
+      } catch {
+        // Somebody else has the base, or there are no loop devices: it is as it was.
+        if !hasBegun { try move(&row, to: .paused, isDurable: true) }
+        throw error
+      }
       try await finishMerge(row)
     }
   }
 
+  /// Makes the device that merges, unless it is there.
+  ///
+  /// - Parameter hasBegun: Set when the base may have been written to.
+  private func beginMerge(_ row: SandboxJournal.Row, _ hasBegun: inout Bool) async throws(BlockError) {
+    let devices = try self.devices
+    if try devices.mapper.info(devices.disk(row)) != nil { return }
+    // What an interrupted merge has left of the store is still one that can be read.
+    let store = try await StoreFile.open(row)
+    let base = try HeldFile(row.base, isShared: false)
+    try options.onStep("merge loops")
+    let baseLoop = try LoopDevice.attach(
+      base.descriptor,
+      .init(
+        isReadOnly: false, blockSize: 512,
+        label: LoopRegistry.label(journal.instance, row.storeID, "merge")))
+    let storeLoop = try devices.attach(store, "store", offset: SandboxStoreHeader.storeOffset)
+    try options.onStep("merge")
+    hasBegun = true
+    _ = try devices.mapper.create(
+      SandboxDevices.name(row), uuid: devices.disk(row).description,
+      Table(
+        sectors: UInt64(row.size) / 512,
+        .snapshotMerge(
+          .init(
+            origin: try baseLoop.numbers(), store: try storeLoop.numbers(), persistence: .persistent,
+            chunkSectors: SnapshotExceptions.chunkByteCount / 512))))
+  }
+
   /// Brings a merge to its end; begun again, it goes on where it was.
   func finishMerge(_ row: SandboxJournal.Row) async throws(BlockError) {
+    var hasBegun = true
+    try await beginMerge(row, &hasBegun)
     try await withWork(row.name, "merge") { [self] progress async throws(BlockError) in
       let devices = try self.devices
-      if try devices.mapper.info(devices.disk(row)) == nil {
-        // What an interrupted merge has left of the store is still one that can be read.
-        let store = try await StoreFile.open(row)
-        let base = try HeldFile(row.base, isShared: false)
-        try options.onStep("merge loops")
-        let baseLoop = try LoopDevice.attach(
-          base.descriptor,
-          .init(
-            isReadOnly: false, blockSize: 512,
-            label: LoopRegistry.label(journal.instance, row.storeID, "merge")))
-        let storeLoop = try devices.attach(store, "store", offset: SandboxStoreHeader.storeOffset)
-        try options.onStep("merge")
-        _ = try devices.mapper.create(
-          SandboxDevices.name(row), uuid: devices.disk(row).description,
-          Table(
-            sectors: UInt64(row.size) / 512,
-            .snapshotMerge(
-              .init(
-                origin: try baseLoop.numbers(), store: try storeLoop.numbers(), persistence: .persistent,
-                chunkSectors: SnapshotExceptions.chunkByteCount / 512))))
-      }
       try await waitForMerge(row, devices, progress)
       try options.onStep("merged")
       try await devices.take(row, within: SandboxDevices.innerDeadline)
@@ -80,6 +98,9 @@ extension Sandboxes {
           .ioError, step: "flush", object: row.base, cause: "its changes may not be on its disk")
       }
     }
+    // From here on the store may be gone: who goes on has only to remove what is left.
+    var row = row
+    try move(&row, to: .removing, isDurable: true)
     try await erase(row)
   }
 

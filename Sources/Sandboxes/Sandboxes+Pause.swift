@@ -98,29 +98,32 @@ extension Sandboxes {
 
   /// Removes a sandbox with its changes; one that is not there is removed already.
   ///
+  /// - Parameters:
+  ///   - name: The sandbox.
+  ///   - isForced: Whether those who use its device lose it: they get I/O errors from now on, and what is left of the
+  ///     device goes when they close it.
   /// - Throws: `busy` with who uses its device; it goes by itself when they are done.
-  public func remove(_ name: SandboxName) async throws(BlockError) {
+  public func remove(_ name: SandboxName, isForced: Bool = false) async throws(BlockError) {
     try await inTurn(name.text) { [self] () async throws(BlockError) in
       guard var row = try journal.row(name.text) else { return }
       if row.state == SandboxState.merging.rawValue { throw Self.unfit(row, "remove") }
-      try move(&row, to: .removing)
+      try move(&row, to: .removing, isDurable: true)
+      if isForced, let devices = try availableDevices() {
+        try options.onStep("revoke")
+        try devices.revoke(row)
+      }
       try await finishRemoval(row, within: options.deadline)
     }
   }
 
   /// Brings a removal to its end.
   func finishRemoval(_ row: SandboxJournal.Row, within deadline: Duration) async throws(BlockError) {
-    if let devices = try availableDevices(), try devices.mapper.info(devices.disk(row)) != nil {
-      await turns.begin(row.storeID)
-      defer { turns.end(row.storeID) }
-      do throws(BlockError) {
-        try await devices.take(row, within: deadline)
-      } catch  where error.kind == .busy {
-        throw BlockError(
-          .busy, step: error.step, object: error.object, cause: error.cause,
-          remedy: "It goes with its changes as soon as they are done.", errno: error.errno)
-      }
+    do throws(BlockError) {
+      try await erase(row, within: deadline)
+    } catch  where error.kind == .busy {
+      throw BlockError(
+        .busy, step: error.step, object: error.object, cause: error.cause,
+        remedy: "It goes with its changes as soon as they are done.", errno: error.errno)
     }
-    try await erase(row)
   }
 }

@@ -37,6 +37,7 @@ extension Sandboxes {
     var row = row
     if let temporary = row.temporary {
       try services.files.remove(temporary)
+      await dropReading(of: row)
       row.temporary = nil
       try journal.save(row)
     }
@@ -56,6 +57,20 @@ extension Sandboxes {
     case .removing: try await finishRemoval(row, within: .zero)
     case .merging: try await finishMerge(row)
     case .paused, nil: break
+    }
+  }
+
+  /// Removes the copy in a pool that was read when we died: it takes of the room that the sandbox's writers have.
+  ///
+  /// One that cannot be removed now is when the sandbox is read the next time.
+  private func dropReading(of row: SandboxJournal.Row) async {
+    await turns.begin(row.storeID)
+    defer { turns.end(row.storeID) }
+    do throws(BlockError) {
+      guard row.driver == SandboxDriver.thin.rawValue, let devices = try availableDevices() else { return }
+      try await devices.deleteThin(SandboxDevices.reading(row))
+    } catch {
+      log.warning("\(row.name): \(error)")
     }
   }
 
@@ -83,7 +98,7 @@ extension Sandboxes {
     // What stands on others first: the kernel lists the latest first.
     for (name, _) in try devices.mapper.list() {
       guard let device = try devices.mapper.info(.name(name)), device.uuid.hasPrefix(devices.uuidPrefix),
-        !wanted.contains(device.uuid)
+        !wanted.contains(device.uuid), !device.isRemovedWhenClosed
       else { continue }
       do throws(BlockError) {
         try await devices.mapper.remove(.uuid(device.uuid), within: .milliseconds(200), clock: services.clock)
@@ -101,6 +116,8 @@ extension Sandboxes {
   /// - Returns: What was removed, in words.
   /// - Throws: `busy` while something is done to a sandbox: what that needs for a moment is nobody's, too.
   public func collectGarbage() async throws(BlockError) -> [String] {
+    await turns.begin(Self.cleaning)
+    defer { turns.end(Self.cleaning) }
     guard activeTurns.load(ordering: .relaxed) == 0 else {
       throw BlockError(
         .busy, step: "clean up", object: "the sandboxes", cause: "something is done to one of them",

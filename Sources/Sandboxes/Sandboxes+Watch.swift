@@ -66,13 +66,7 @@ extension Sandboxes {
     _ name: String, _ kind: String, _ body: @escaping @Sendable (Progress) async throws(BlockError) -> Value
   ) async throws(BlockError) -> Value {
     let progress = Progress()
-    let task = Task { () -> Result<Value, BlockError> in
-      do throws(BlockError) {
-        return .success(try await body(progress))
-      } catch {
-        return .failure(error)
-      }
-    }
+    let task = executor.start { () async throws(BlockError) in try await body(progress) }
     watch.withLock { $0.works[name] = .init(kind: kind, progress: progress, cancel: { task.cancel() }) }
     defer { watch.withLock { $0.works[name] = nil } }
     return try await task.value.get()
@@ -108,9 +102,17 @@ extension Sandboxes {
             try await finishRemoval(row, within: .zero)
             note(name, "gone", "its device has gone, and it is removed")
           }
+          watch.withLock { $0.problems[name] = nil }
         }
       } catch  where error.kind == .busy {
         continue
+      } catch  where error.kind != .cancelled {
+        // The others do not wait for it, and it is said once.
+        let known = watch.withLock { watch in
+          defer { watch.problems[name] = error.description }
+          return watch.problems[name]
+        }
+        if known != error.description { log.warning("\(name): \(error)") }
       }
     }
   }

@@ -38,22 +38,31 @@ public final class Sandboxes: Sendable {
   let bases: BaseImages
   let registry: LoopRegistry
   let turns = Turns()
+  /// Two who keep one directory would take each other's devices for stale ones.
+  private let lock: FileLock
   let bootID = SmallFile.text("/proc/sys/kernel/random/boot_id") ?? ""
   let watch = Mutex(WatchState())
   let activeTurns = Atomic<Int>(0)
-  private let executor = BlockingExecutor(label: "ashlar sandboxes")
+  let executor = BlockingExecutor(label: "ashlar sandboxes")
   /// Opened when the first sandbox is made: a host without device-mapper can do everything else.
   private let opened = Mutex<DeviceMapper?>(nil)
 
   /// Opens the sandboxes of a directory; nothing is done to them before ``recover()``.
   ///
-  /// - Throws: `ioError` if the journal cannot be had.
+  /// - Throws: `busy` if another process has that directory's sandboxes; `ioError` if the journal cannot be had.
   public init(_ options: Options, _ services: HostServices, log: Logger) throws(BlockError) {
     self.options = options
     self.services = services
     self.log = log
+    guard let lock = try FileLock.take("\(options.directory)/sandboxes.lock") else {
+      throw BlockError(
+        .busy, step: "open the sandboxes of", object: options.directory,
+        cause: "another manager has that directory",
+        remedy: "Stop that one, or give this one a directory of its own (--root).")
+    }
+    self.lock = lock
     journal = try SandboxJournal("\(options.directory)/sandboxes.sqlite", random: services.random)
-    bases = BaseImages(journal)
+    bases = BaseImages(journal, services.clock)
     registry = LoopRegistry(instance: journal.instance)
   }
 
@@ -79,6 +88,9 @@ public final class Sandboxes: Sendable {
     }
   }
 
+  /// Whose turn it is to clean up; no sandbox has that name.
+  static let cleaning = "/"
+
   /// Runs a body on threads that may wait, when it is the object's turn; a caller that withdraws does not end it.
   func inTurn<Value: Sendable>(
     _ object: String, _ body: @escaping @Sendable () async throws(BlockError) -> Value
@@ -86,16 +98,14 @@ public final class Sandboxes: Sendable {
     let turns = self.turns
     activeTurns.add(1, ordering: .relaxed)
     defer { activeTurns.subtract(1, ordering: .relaxed) }
-    let task = Task.detached(executorPreference: executor) { () -> Result<Value, BlockError> in
+    return try await executor.run { () async throws(BlockError) in
+      // Not while what is nobody's is being removed: what is made now looks like that for a moment.
+      await turns.begin(Self.cleaning)
+      turns.end(Self.cleaning)
       await turns.begin(object)
       defer { turns.end(object) }
-      do throws(BlockError) {
-        return .success(try await body())
-      } catch {
-        return .failure(error)
-      }
+      return try await body()
     }
-    return try await task.value.get()
   }
 
   /// The row of a sandbox.
@@ -110,10 +120,13 @@ public final class Sandboxes: Sendable {
     return row
   }
 
-  func move(_ row: inout SandboxJournal.Row, to state: SandboxState) throws(BlockError) {
+  /// Notes what a sandbox is doing now; for good, if the next boot has to know it.
+  func move(
+    _ row: inout SandboxJournal.Row, to state: SandboxState, isDurable: Bool = false
+  ) throws(BlockError) {
     row.state = state.rawValue
     try options.onStep("note \(state.rawValue)")
-    try journal.save(row)
+    try journal.save(row, isDurable: isDurable)
   }
 
   // MARK: Looking

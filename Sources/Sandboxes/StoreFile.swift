@@ -145,6 +145,8 @@ struct StoreFile: Sendable {
     guard services.files.exists(row.store) else { return true }
     guard try await isStore(row.store, of: row) else { return false }
     try services.files.remove(row.store)
+    // Before its row goes: a store that comes back after a power cut would have nobody.
+    try LinuxFileSystem.synchronizeDirectory(of: row.store)
     return true
   }
 

@@ -52,12 +52,13 @@ extension HeaderVolume {
     advance: @Sendable (UInt64) -> Void = { _ in }
   ) async throws(BlockError) -> FormatResult {
     let source = try LinuxFile(image, for: .readOnly)
+    let target = try await alone()
+    // A map takes the same lock: what was not in use now is not until this is done.
     if isBlockDevice, BlockDevice.isClaimed(path) {
       throw BlockError(
         .busy, step: "format", object: path, cause: "it is mounted or part of another device",
         remedy: "Unmount it, or take that device apart.")
     }
-    let target = try LinuxFile(path, for: .readWrite)
     let content = try await Self.content(of: target)
     // Version before hash: what a later version means by its bytes, nobody here can know.
     if case .unsupportedVersion(let version) = content.state {
@@ -120,9 +121,20 @@ extension HeaderVolume {
   /// Refuses to overwrite what is neither empty nor a volume's.
   private func refuseForeign(_ content: Content, _ target: LinuxFile) async throws(BlockError) {
     guard case .none = content.state else { return }
-    let count = Int(min(byteCount, 64 << 10))
-    let beginning = try await target.bytes(at: 0, byteCount: count, using: Workspace())
-    guard beginning.contains(where: { $0 != 0 }) else { return }
+    // Where the kernel's file systems, RAID and LVM have their superblocks; some are at the end.
+    let workspace = Workspace()
+    let step = UInt64(Limits.requestBytes)
+    let beginning = 0..<min(byteCount, 4 * step)
+    let end = max(beginning.upperBound, byteCount - min(byteCount, step))..<byteCount
+    var isEmpty = true
+    for range in [beginning, end] {
+      for start in stride(from: range.lowerBound, to: range.upperBound, by: Int(step)) {
+        let count = Int(min(step, range.upperBound - start))
+        let bytes = try await target.bytes(at: start, byteCount: count, using: workspace)
+        isEmpty = isEmpty && !bytes.contains { $0 != 0 }
+      }
+    }
+    if isEmpty { return }
     throw BlockError(
       .conflict, step: "format", object: path, cause: "it holds data, and no volume header",
       remedy: "If nobody needs that data, overwrite it with --force.")
@@ -148,17 +160,20 @@ extension HeaderVolume {
     try await target.synchronize()
   }
 
+  private func checkCancelled() throws(BlockError) {
+    guard Task.isCancelled else { return }
+    throw BlockError(
+      .cancelled, step: "format", object: path, cause: "the work was called off",
+      remedy: "The volume says that it is incomplete; format it again.")
+  }
+
   private func fill(
     _ target: LinuxFile, from source: LinuxFile, at start: UInt64, _ advance: @Sendable (UInt64) -> Void
   ) async throws(BlockError) {
     let workspace = Workspace()
     var offset: UInt64 = 0
     while offset < source.byteCount {
-      if Task.isCancelled {
-        throw BlockError(
-          .cancelled, step: "format", object: path, cause: "the work was called off",
-          remedy: "The volume says that it is incomplete; format it again.")
-      }
+      try checkCancelled()
       let count = Int(min(UInt64(Limits.requestBytes), source.byteCount - offset))
       let bytes = try await source.bytes(at: offset, byteCount: count, using: workspace)
       try await target.write(at: start + offset, from: bytes.span.bytes, isDurable: false)
@@ -170,7 +185,11 @@ extension HeaderVolume {
     let aligned = min((end + 4095) / 4096 * 4096, target.byteCount)
     let zeros = [UInt8](repeating: 0, count: Int(aligned - end))
     if !zeros.isEmpty { try await target.write(at: end, from: zeros.span.bytes, isDurable: false) }
-    if aligned < target.byteCount { try await target.zero(aligned..<target.byteCount) }
+    // In steps, so that it can be called off.
+    for start in stride(from: aligned, to: target.byteCount, by: Int(Limits.zeroingBytes)) {
+      try checkCancelled()
+      try await target.zero(start..<min(start + Limits.zeroingBytes, target.byteCount))
+    }
     try await target.synchronize()
   }
 

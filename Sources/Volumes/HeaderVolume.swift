@@ -101,6 +101,28 @@ public struct HeaderVolume: Sendable {
     return Content(header: VolumeHeader(sector), record: record)
   }
 
+  /// How long somebody may have the volume's lock before it counts as used: udev has it while it looks at a device.
+  static let patience = Duration.seconds(2)
+
+  /// The volume, open for writing, with a lock that keeps others from formatting or mapping it meanwhile.
+  ///
+  /// - Throws: `busy` if somebody else has it, others by errno.
+  func alone() async throws(BlockError) -> LinuxFile {
+    let clock = LinuxClock()
+    let end = clock.now + Self.patience
+    while true {
+      do throws(BlockError) {
+        return try LinuxFile(path, for: .readWrite)
+      } catch  where error.kind == .busy && clock.now < end {
+        do {
+          try await clock.sleep(for: .milliseconds(10))
+        } catch {
+          throw BlockError(.cancelled, step: "open", object: path, cause: "the caller withdrew")
+        }
+      }
+    }
+  }
+
   /// What the volume must have for an image, and whether it has it: one sector more than the image.
   ///
   /// - Throws: `noSpace` with both sizes; `outOfRange` for an image whose size cannot be right.

@@ -42,7 +42,10 @@ public struct VolumeMapper: Sendable {
     self.clock = clock
   }
 
-  private static func check(_ name: String) throws(BlockError) {
+  /// Checks a mapped volume's name.
+  ///
+  /// - Throws: `invalidArgument`, in virtlet's words.
+  static func check(_ name: String) throws(BlockError) {
     guard name.hasPrefix(MappedVolume.namePrefix), name.utf8.count > MappedVolume.namePrefix.utf8.count else {
       throw BlockError(
         .invalidArgument, step: "use the name", object: name,
@@ -63,13 +66,16 @@ public struct VolumeMapper: Sendable {
     _ name: String, _ volume: HeaderVolume, isUnconfirmedTaken: Bool = true
   ) async throws(BlockError) -> MappedVolume {
     try Self.check(name)
-    let content = try await volume.content()
-    let layout = try Self.layout(of: content, volume, isUnconfirmedTaken)
     guard volume.isBlockDevice else {
       throw BlockError(
         .invalidArgument, step: "map", object: volume.path, cause: "it is a file, and no block device",
         remedy: "Attach it first: losetup --find --show \(volume.path).")
     }
+    // Nobody formats it until the device stands on it.
+    let file = try await volume.alone()
+    defer { withExtendedLifetime(file) {} }
+    let content = try await HeaderVolume.content(of: file)
+    let layout = try Self.layout(of: content, volume, isUnconfirmedTaken)
     let numbers = try BlockDevice.numbers(ofNode: volume.path)
     let start = layout.contentOffset / 512
     let sectors = volume.byteCount / 512
@@ -77,21 +83,14 @@ public struct VolumeMapper: Sendable {
       try volume.checkSize(forImageOf: imageByteCount, layout)
     }
     guard sectors > start else { throw Self.tooSmall(volume, start) }
-    if let found = try await list().first(where: { $0.name == name }) {
-      guard found.isOurs, try BlockDevice.numbers(ofNode: found.volume) == numbers else {
-        throw BlockError(
-          .conflict, step: "map", object: name, cause: "there is a device of that name on \(found.volume)",
-          remedy: "Choose another name.")
-      }
-      return found
-    }
+    if let found = try Self.mapped(name, numbers, of: try await list()) { return found }
     var table = Table(sectors: sectors - start, .linear(numbers, start: start))
     let uuid = MappedVolume.uuidPrefix + name.dropFirst(MappedVolume.namePrefix.count)
     if layout.contentOffset % UInt64(volume.sectorByteCount) != 0 {
       // The kernel refuses a table that begins within a block; a loop device in between can do it.
-      let file = try Descriptor.open(volume.path, 2)
+      let below = try Descriptor.open(volume.path, 2)
       let loop = try LoopDevice.attach(
-        file,
+        below,
         .init(isReadOnly: false, blockSize: 512, label: uuid, offset: layout.contentOffset))
       table = Table(sectors: sectors - start, .linear(try loop.numbers(), start: 0))
       let made = try mapper.create(name, uuid: uuid, table)
@@ -99,6 +98,28 @@ public struct VolumeMapper: Sendable {
     }
     let made = try mapper.create(name, uuid: uuid, table)
     return Self.described(made, volume.path, content, sectors - start)
+  }
+
+  /// Of the mapped volumes, the device of that name, if it is ours and on that volume.
+  ///
+  /// - Throws: `conflict` if it is not, or if the volume is mapped by another name: two would write to one content.
+  private static func mapped(
+    _ name: String, _ numbers: DeviceNumbers, of all: [MappedVolume]
+  ) throws(BlockError) -> MappedVolume? {
+    func conflict(_ cause: String, _ remedy: String) -> BlockError {
+      BlockError(.conflict, step: "map", object: name, cause: cause, remedy: remedy)
+    }
+    if let there = all.first(where: { $0.name == name }) {
+      guard there.isOurs, try BlockDevice.numbers(ofNode: there.volume) == numbers else {
+        throw conflict("there is a device of that name on \(there.volume)", "Choose another name.")
+      }
+      return there
+    }
+    for other in all where try BlockDevice.numbers(ofNode: other.volume) == numbers {
+      throw conflict(
+        "\(other.volume) is mapped already: \(other.path)", "Use that device, or unmap it first.")
+    }
+    return nil
   }
 
   private static func described(

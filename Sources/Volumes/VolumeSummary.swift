@@ -20,6 +20,24 @@ public struct VolumeSummary: Sendable, Hashable, Codable {
   public var size: UInt64
   /// Whether this engine has mapped it; `nil` for a volume by itself.
   public var ours: Bool?
+  /// Whether the image was there already when it was to be written; `nil` if that was not asked.
+  public var wasThere: Bool?
+  /// How far it is, if it is being formatted.
+  public var work: Work?
+
+  /// A formatting that is going on.
+  public struct Work: Sendable, Hashable, Codable {
+    /// Bytes done.
+    public var done: UInt64
+    /// Bytes there are to do.
+    public var total: UInt64
+
+    /// Makes a description; the parameters are those of the properties.
+    public init(done: UInt64, total: UInt64) {
+      self.done = done
+      self.total = total
+    }
+  }
 
   /// Describes a volume by itself.
   ///

@@ -86,8 +86,11 @@ struct SandboxCommand: AsyncParsableCommand {
 
     @OptionGroup var options: SandboxOptions
 
+    @Flag(help: "Take its device away from those who use it; they get I/O errors.")
+    var force = false
+
     func run() async throws {
-      let gone: SandboxGone = try await options.call(.delete, "")
+      let gone: SandboxGone = try await options.call(.delete, force ? "?force=true" : "")
       if options.json { try Output.json(gone) }
     }
   }

@@ -11,6 +11,7 @@ import Sandboxes
 import ServiceLifecycle
 import TCMUService
 import UnixSignals
+import Volumes
 
 /// Runs the manager.
 struct ManageCommand: AsyncParsableCommand {
@@ -32,7 +33,7 @@ struct ManageCommand: AsyncParsableCommand {
   var report: Int32?
 
   @Option(help: .hidden)
-  var sandboxFault: String?
+  var sandboxFaultFile: String?
 
   @Flag(name: .shortAndLong, help: "Log more.")
   var verbose = false
@@ -53,7 +54,8 @@ struct ManageCommand: AsyncParsableCommand {
       program = try LinuxFileSystem().resolve("/proc/self/exe")
       manager = try await start(program, directories, log)
       sandboxes = try Sandboxes(
-        .init(directory: directories.root, onStep: try SandboxFault.steps(sandboxFault)), .linux, log: log)
+        .init(directory: directories.root, onStep: SandboxFault.steps(sandboxFaultFile, log: log)), .linux,
+        log: log)
       try await sandboxes.recover()
     } catch {
       if let report { try StartReport.write(try encodeMessage(ErrorReply(error)), to: report) }
@@ -68,12 +70,13 @@ struct ManageCommand: AsyncParsableCommand {
       log.warning("\(error)")
     }
 
+    let volumes = Volumes(clock: LinuxClock())
     let stop = Wish()
     let keep = Wish()
     let restart = Wish()
     let startedAt = Date().timeIntervalSince1970
     let api = APIServer(
-      manager, sandboxes, .linux,
+      manager, sandboxes, volumes, .linux,
       status: { count in
         ManagerStatus(
           version: Release.version, pid: getpid(), attachments: count, startedAt: startedAt,
@@ -92,7 +95,8 @@ struct ManageCommand: AsyncParsableCommand {
           .init(service: api.service(socket: directories.apiSocket, log: quiet)),
           .init(
             service: Watch(
-              manager: manager, sandboxes: sandboxes, stop: stop, keep: keep, idleExit: idleExit),
+              manager: manager, sandboxes: sandboxes, volumes: volumes, stop: stop, keep: keep,
+              idleExit: idleExit),
             successTerminationBehavior: .gracefullyShutdownGroup),
         ],
         gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
@@ -140,6 +144,7 @@ extension ManageCommand {
 private struct Watch: Service {
   let manager: Manager
   let sandboxes: Sandboxes
+  let volumes: Volumes
   let stop: Wish
   let keep: Wish
   let idleExit: Int
@@ -150,7 +155,7 @@ private struct Watch: Service {
     await cancelWhenGracefulShutdown {
       while !stop.isRaised {
         if idleExit > 0, !keep.isRaised, let idle = await manager.idleTime, idle >= .seconds(idleExit),
-          !sandboxes.isActive
+          !sandboxes.isActive, !volumes.isActive
         {
           return
         }

@@ -1,32 +1,34 @@
 import BlockCore
 import Glibc
+import LinuxIO
+import Logging
 import Synchronization
 
 /// A failure, or our sudden end, at one step of the sandboxes: what tests of recovery ask for.
 enum SandboxFault {
-  /// What to do at every step for an option `NUMBER:kill` or `NUMBER:fail`; nothing without one.
+  /// What to do at every step; nothing without a file.
   ///
-  /// - Throws: `invalidArgument` for anything else.
-  static func steps(_ option: String?) throws(BlockError) -> @Sendable (String) throws(BlockError) -> Void {
-    guard let option else { return { _ throws(BlockError) in } }
-    let parts = option.split(separator: ":")
-    guard parts.count == 2, let number = Int(parts[0]), parts[1] == "kill" || parts[1] == "fail" else {
-      throw BlockError(
-        .invalidArgument, step: "use the fault", object: option, cause: "it is not NUMBER:kill or NUMBER:fail"
-      )
-    }
-    let isKill = parts[1] == "kill"
-    let count = Counter()
+  /// The file may be written at any time. It holds `STEP:kill` or `STEP:fail`; STEP is a number, counted from 1 since it
+  /// was written, or the name of a step. The fault is logged, the file removed, and then it happens.
+  ///
+  /// - Parameters:
+  ///   - path: The file's path; it need not be there.
+  ///   - log: Where to say so.
+  static func steps(_ path: String?, log: Logger) -> @Sendable (String) throws(BlockError) -> Void {
+    guard let path else { return { _ throws(BlockError) in } }
+    let armed = Mutex<(wish: String, count: Int)>(("", 0))
     return { step throws(BlockError) in
-      guard count.next() == number else { return }
-      if isKill { kill(getpid(), SIGKILL) }
+      let wish = SmallFile.text(path) ?? ""
+      let count = armed.withLock { armed in
+        armed = (wish, armed.wish == wish ? armed.count + 1 : 1)
+        return armed.count
+      }
+      let parts = wish.split(separator: ":")
+      guard parts.count == 2, parts[0] == "\(count)" || parts[0] == step else { return }
+      log.notice("the fault at step \(count): \(step)")
+      unlink(path)
+      if parts[1] == "kill" { kill(getpid(), SIGKILL) }
       throw BlockError(.ioError, step: "take the step", object: step, cause: "a test has made it fail")
     }
-  }
-
-  private final class Counter: Sendable {
-    private let value = Atomic<Int>(0)
-
-    func next() -> Int { value.add(1, ordering: .relaxed).newValue }
   }
 }

@@ -77,6 +77,13 @@ import Testing
     #expect(error?.kind == .corrupt)
   }
 
+  /// Which of the two the kernel would take is its affair.
+  @Test func twoEntriesForOneChunkAreRefused() async {
+    let bytes = store([Entry(chunk: 5, stored: 2), Entry(chunk: 7, stored: 3), Entry(chunk: 5, stored: 4)])
+    let error = await #expect(throws: BlockError.self) { try await read(bytes) }
+    #expect(error?.kind == .corrupt)
+  }
+
   @Test func aStoreThatTheKernelHasGivenUpIsRefused() async {
     let error = await #expect(throws: BlockError.self) { try await read(store([], valid: 0)) }
     #expect(error?.kind == .corrupt && error?.cause.contains("changes were lost") == true)

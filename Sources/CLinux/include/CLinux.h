@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -137,6 +138,12 @@ void clinux_guard_install(void);
 // Copies from a mapped file. Returns 0, or EIO if the pages could not be read: the file was cut short or
 // its disk failed, for which a plain memcpy would die of SIGBUS.
 int clinux_guarded_copy(void *destination, const void *source, size_t count);
+
+// Says whether all bytes of a mapped file's part are zero; returns as the one above.
+int clinux_guarded_is_zero(const void *source, size_t count, bool *is_zero);
+
+// Says whether parts of two mapped files are the same; returns as those above.
+int clinux_guarded_compare(const void *one, const void *other, size_t count, bool *is_same);
 
 // Sends bytes and at most `fd_count` descriptors over a Unix socket; returns what sendmsg(2) returns.
 ssize_t clinux_send_with_fds(int socket, const void *bytes, size_t count, const int *fds, size_t fd_count);

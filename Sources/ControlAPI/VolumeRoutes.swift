@@ -1,0 +1,56 @@
+import Attachments
+import BlockCore
+import Hummingbird
+import Sandboxes
+import Volumes
+
+/// The part of the HTTP interface that is about header volumes; its routes stand in docs/api.md.
+struct VolumeRoutes: Sendable {
+  let volumes: Volumes
+  let sandboxes: Sandboxes
+
+  func add(to router: Router<BasicRequestContext>) {
+    router.get("/v1/volumes") { _, _ in
+      try await APIServer.explained { () async throws(BlockError) in try await volumes.list() }
+    }
+    router.post("/v1/volumes") { request, _ in
+      try await APIServer.explained { () async throws(BlockError) in
+        try await volumes.map(try await APIServer.body(of: request))
+      }
+    }
+    router.delete("/v1/volumes/:name") { request, context in
+      let isForced = request.uri.queryParameters["force"] == "true"
+      return try await APIServer.explained { () async throws(BlockError) in
+        try await volumes.unmap(context.parameters.get("name") ?? "", isForced: isForced)
+        return DetachReply(gone: true)
+      }
+    }
+    router.get("/v1/volume-content") { request, _ in
+      try await APIServer.explained { () async throws(BlockError) in
+        try await volumes.check(try Self.volume(request))
+      }
+    }
+    router.post("/v1/volume-content") { request, _ in
+      try await APIServer.explained { () async throws(BlockError) in
+        let body: VolumeFormatRequest = try await APIServer.body(of: request)
+        try sandboxes.checkIsNobodys(body.volume, "format")
+        return try await volumes.format(body)
+      }
+    }
+    router.delete("/v1/volume-work") { request, _ in
+      try await APIServer.explained { () async throws(BlockError) in
+        let volume = try Self.volume(request)
+        return SandboxGone(removed: try volumes.cancelFormat(of: volume) ? [volume] : [])
+      }
+    }
+  }
+
+  private static func volume(_ request: Request) throws(BlockError) -> String {
+    guard let path = request.uri.queryParameters["volume"] else {
+      throw BlockError(
+        .invalidArgument, step: "read", object: "the request's path", cause: "it has no query volume=PATH",
+        remedy: "See docs/api.md.")
+    }
+    return String(path)
+  }
+}

@@ -1,0 +1,63 @@
+import BlockCore
+import LinuxIO
+
+extension Sandboxes {
+  /// Bytes that a name of ours may add to that of a file while it is being written: an ID and an ending.
+  private static let suffixBytes = 40
+  /// Bytes of a file's name, and of a path with its NUL (limits.h).
+  private static let nameBytes = 255
+  private static let pathBytes = 4096
+
+  /// Checks the path of a file as a request has it.
+  ///
+  /// - Parameters:
+  ///   - path: The path.
+  ///   - step: What it is wanted for.
+  /// - Throws: `invalidArgument` unless it is absolute, can be a file's, and has room for a temporary name beside it.
+  static func checkPath(_ path: String, _ step: String) throws(BlockError) {
+    func reject(_ cause: String, _ remedy: String?) -> BlockError {
+      let shown = path.unicodeScalars.prefix(80).map {
+        $0.properties.generalCategory == .control ? "?" : "\($0)"
+      }
+      return BlockError(
+        .invalidArgument, step: step, object: "\"\(shown.joined())\"", cause: cause, remedy: remedy)
+    }
+    guard path.hasPrefix("/"), !path.hasSuffix("/"), !path.utf8.contains(0) else {
+      throw reject("it is no absolute path of a file", "Write the path from / on.")
+    }
+    let name =
+      path.utf8.count
+      - (path.utf8.lastIndex(of: UInt8(ascii: "/")).map {
+        path.utf8.distance(from: path.utf8.startIndex, to: $0) + 1
+      } ?? 0)
+    guard name <= Self.nameBytes - suffixBytes, path.utf8.count < Self.pathBytes - suffixBytes else {
+      throw reject(
+        "its name has more than \(Self.nameBytes - suffixBytes) bytes, or all of it more than "
+          + "\(Self.pathBytes - suffixBytes)", "Choose a shorter one.")
+    }
+  }
+
+  /// The sandboxes whose base or store a file is, whatever it is called: nobody of ours may change it.
+  ///
+  /// - Throws: `ioError` if the journal cannot be read.
+  public func dependants(of path: String) throws(BlockError) -> [String] {
+    let identity = LinuxFileSystem.identity(of: path)
+    return try journal.rows().filter { row in
+      [row.base, row.store].contains {
+        $0 == path || (identity != nil && LinuxFileSystem.identity(of: $0) == identity)
+      }
+    }.map(\.name)
+  }
+
+  /// Refuses to change a file that sandboxes stand on.
+  ///
+  /// - Throws: `conflict` with their names.
+  public func checkIsNobodys(_ path: String, _ step: String) throws(BlockError) {
+    let names = try dependants(of: path)
+    guard !names.isEmpty else { return }
+    throw BlockError(
+      .conflict, step: step, object: path,
+      cause: "the sandbox \(names.joined(separator: ", ")) stands on it",
+      remedy: "Choose another file, or remove the sandbox first: ashlar sandbox rm.")
+  }
+}

@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""Measures sandboxes against the kernel's own tools inside a virtual machine: sandbox_guest.py PROGRAMS RUNS RESULT.
+
+It is started as root by the section sandboxes of scripts/bench, which says what is measured. PROGRAMS is the directory
+of ashlar and ashlard; /dev/vda is an empty disk of 4 GiB or more. RESULT is a JSON file: for each case a list of ours
+and one of theirs, in milliseconds.
+"""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BASE_MIB, DISK_MIB, PIECES, PIECE_MIB = 256, 1024, 10, 20
+# Cycles of create and rm, and of pause and resume, a run.
+CYCLES = 6
+
+
+def tool(*command, is_read=False):
+    """Runs a program as cheaply as can be: the tools are to be measured, and not how they are started."""
+    if not is_read:
+        pid = os.posix_spawnp(command[0], command, os.environ)
+        output = ""
+    else:
+        reader, writer = os.pipe()
+        pid = os.posix_spawnp(
+            command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, writer, 1)])
+        os.close(writer)
+        with open(reader, encoding="ascii") as pipe:
+            output = pipe.read().strip()
+    status = os.waitpid(pid, 0)[1]
+    if status != 0:
+        sys.exit(f"sandbox_guest: {' '.join(command)} ended with wait status {status}")
+    return output
+
+
+class Manager:
+    """A connection to the manager, which is kept, as a program does; as cheap as the tools are started."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.connect(path)
+
+    def ask(self, method, path, body=None):
+        data = json.dumps(body).encode() if body is not None else b""
+        head = f"{method} {path} HTTP/1.1\r\nHost: ashlar\r\nContent-Length: {len(data)}\r\n\r\n"
+        self.socket.sendall(head.encode() + data)
+        answer, wanted = b"", None
+        while wanted is None or len(answer) < wanted:
+            piece = self.socket.recv(65536)
+            if not piece:
+                sys.exit(f"sandbox_guest: {method} {path}: the manager has hung up")
+            answer += piece
+            match = re.match(rb"HTTP/1.1 (\d+).*?\r\ncontent-length: (\d+).*?\r\n\r\n", answer, re.I | re.S)
+            if wanted is None and match:
+                wanted = match.end() + int(match[2])
+        if match[1] != b"200":
+            sys.exit(f"sandbox_guest: {method} {path}: {answer.decode()}")
+        return json.loads(answer[match.end():])
+
+    def create(self, name, base):
+        return self.ask("POST", "/v1/sandboxes", {"name": name, "base": base})
+
+    def verb(self, name, verb):
+        return self.ask("POST", f"/v1/sandboxes/{name}/{verb}")
+
+    def remove(self, name):
+        return self.ask("DELETE", f"/v1/sandboxes/{name}")
+
+
+class Tools:
+    """A sandbox made by the programs, in the order in which wrenn's devicemapper package runs them."""
+
+    def __init__(self, directory, base):
+        self.base, self.running, self.paused = base, f"{directory}/tools.cow", f"{directory}/tools.paused"
+
+    def _attach(self, is_new):
+        self.origin = tool("losetup", "--read-only", "--find", "--show", self.base, is_read=True)
+        size = int(tool("blockdev", "--getsize64", self.origin, is_read=True))
+        if is_new:
+            # As large as the origin: what the package does, and too small to rewrite all of it.
+            tool("truncate", "-s", str(size), self.running)
+        self.cow = tool("losetup", "--find", "--show", self.running, is_read=True)
+        table = f"0 {size // 512} snapshot {self.origin} {self.cow} P 8"
+        tool("dmsetup", "create", "tools", "--table", table)
+
+    def _detach(self):
+        tool("dmsetup", "remove", "tools")
+        tool("losetup", "-d", self.cow)
+
+    def create(self):
+        self._attach(is_new=True)
+
+    def remove(self):
+        self._detach()
+        os.unlink(self.running)
+        tool("losetup", "-d", self.origin)
+
+    def pause(self):
+        self._detach()
+        os.rename(self.running, self.paused)
+        tool("losetup", "-d", self.origin)
+
+    def resume(self):
+        os.rename(self.paused, self.running)
+        self._attach(is_new=False)
+
+
+def timed(*bodies):
+    """The milliseconds that some steps take together."""
+    begin = time.monotonic()
+    for body in bodies:
+        body()
+    return (time.monotonic() - begin) * 1000
+
+
+def drop_caches():
+    os.sync()
+    Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
+
+
+def wait_until(condition, what, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            sys.exit(f"sandbox_guest: {what} did not happen within {seconds} s")
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def manager(programs, directory):
+    """A manager whose journal and stores are in a directory."""
+    root = f"{directory}/root"
+    os.mkdir(root)
+    environment = {**os.environ, "ASHLAR_ROOT": root, "ASHLAR_RUN": "/run/bench"}
+    Path("/run/bench").mkdir(exist_ok=True)
+    with open("/tmp/bench.log", "w", encoding="utf-8") as log:
+        process = subprocess.Popen([f"{programs}/ashlard", "manage"], env=environment, stdout=log, stderr=log)
+        wait_until(lambda: os.path.exists("/run/bench/ashlard.sock"), "the start of ashlard")
+        yield Manager("/run/bench/ashlard.sock")
+        process.terminate()
+        process.wait()
+
+
+def verbs(ours, directory, runs, figures):
+    """create and rm, pause and resume, by turns with the tools; nothing else stands on the base."""
+    base = f"{directory}/base"
+    with open(base, "wb") as file:
+        for _ in range(BASE_MIB):
+            file.write(os.urandom(1 << 20))
+    os.sync()
+    tools = Tools(directory, base)
+    # The digest of the base is computed once, with the first sandbox.
+    ours.create("first", base)
+    ours.remove("first")
+    for _ in range(runs * CYCLES):
+        figures["create and rm"][0].append(timed(lambda: ours.create("one", base), lambda: ours.remove("one")))
+        figures["create and rm"][1].append(timed(tools.create, tools.remove))
+    ours.create("one", base)
+    tools.create()
+    for _ in range(runs * CYCLES):
+        figures["pause and resume"][0].append(
+            timed(lambda: ours.verb("one", "pause"), lambda: ours.verb("one", "resume")))
+        figures["pause and resume"][1].append(timed(tools.pause, tools.resume))
+    ours.remove("one")
+    tools.remove()
+    os.unlink(base)
+
+
+def flatten(ours, directory, runs, figures):
+    """A disk of 1 GiB with 200 MiB of changes, in ten places; caches are dropped before each."""
+    base, flat = f"{directory}/base", f"{directory}/flat"
+    with open(base, "wb") as file:
+        file.truncate(DISK_MIB << 20)
+    device = ours.create("one", base)["device"]
+    with open(device, "r+b", buffering=0) as disk:
+        for number in range(PIECES):
+            disk.seek((number * DISK_MIB // PIECES) << 20)
+            for _ in range(PIECE_MIB):
+                disk.write(os.urandom(1 << 20))
+        os.fsync(disk)
+    case = f"flatten {DISK_MIB // 1024} GiB with {PIECES * PIECE_MIB} MiB"
+    for number in range(runs):
+        for side, options in ((1, []), (2, ["conv=sparse,fsync"]), (0, None)):
+            drop_caches()
+            if options is None:
+                took = timed(lambda: ours.ask("POST", "/v1/sandboxes/one/flatten", {"target": flat}))
+            else:
+                command = ["dd", f"if={device}", f"of={flat}", "bs=4M", *(options or ["conv=sparse"]), "status=none"]
+                took = timed(lambda command=command: tool(*command))
+            figures[case][side].append(took)
+            if number == 0:
+                tool("cmp", flat, device)
+            os.unlink(flat)
+    ours.remove("one")
+    os.unlink(base)
+
+
+def main():
+    programs, runs, result = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    # No udevd runs here: dmsetup makes its node itself and waits for nobody.
+    os.environ["DM_DISABLE_UDEV"] = "1"
+    tool("modprobe", "-a", "loop", "dm_mod", "dm_snapshot", "ext4")
+    tool("mkfs.ext4", "-q", "-F", "/dev/vda")
+    places = {"memory": Path("/dev/shm/bench"), "disk": Path("/tmp/disk")}
+    for place in places.values():
+        place.mkdir()
+    tool("mount", "/dev/vda", str(places["disk"]))
+    figures = {}
+    for name, directory in places.items():
+        cases = ("create and rm", "pause and resume", f"flatten {DISK_MIB // 1024} GiB with {PIECES * PIECE_MIB} MiB")
+        figures[name] = {case: [[], [], []] for case in cases}
+        with manager(programs, str(directory)) as ours:
+            for work in (verbs, flatten):
+                work(ours, str(directory), runs, figures[name])
+                print(f"{name}: {work.__name__} done", file=sys.stderr, flush=True)
+        for case, (one, other, _) in figures[name].items():
+            print(f"{name}, {case}: {sorted(one)[len(one) // 2]:.1f} ms, tools "
+                  f"{sorted(other)[len(other) // 2]:.1f} ms", file=sys.stderr, flush=True)
+    tool("umount", str(places["disk"]))
+    Path(result).write_text(json.dumps(figures), encoding="ascii")
+
+
+main()
