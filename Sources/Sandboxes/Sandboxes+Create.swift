@@ -147,10 +147,9 @@ extension Sandboxes {
 
   /// Gives the space of a sandbox's changes back; only when no device has them any more.
   func removeStore(_ row: SandboxJournal.Row) async throws(BlockError) {
-    let isShared =
-      try row.driver == SandboxDriver.thin.rawValue
-      && journal.rows().contains { $0.storeID == row.storeID && $0.id != row.id }
-    if isShared {
+    // Only forks in a pool share a store.
+    let rows = row.driver == SandboxDriver.thin.rawValue ? try journal.rows() : []
+    if rows.contains(where: { $0.storeID == row.storeID && $0.id != row.id }) {
       // Without the store there is nothing to give back.
       if services.files.exists(row.store), let devices = try availableDevices() {
         try await devices.deleteThin(row)
