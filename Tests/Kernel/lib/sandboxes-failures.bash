@@ -208,7 +208,7 @@ kernel_refuses() {
     modprobe=$(cat /proc/sys/kernel/modprobe)
     modprobe -r dm_snapshot
     echo /bin/false > /proc/sys/kernel/modprobe
-    refused unsupported "unknown target type" POST /v1/sandboxes "{\"name\": \"a\", \"base\": \"$base\", \"driver\": \"snapshot\"}"
+    refused invalidArgument "unknown target type" POST /v1/sandboxes "{\"name\": \"a\", \"base\": \"$base\", \"driver\": \"snapshot\"}"
     echo "$modprobe" > /proc/sys/kernel/modprobe
     modprobe dm_snapshot
     nothing_is_left
