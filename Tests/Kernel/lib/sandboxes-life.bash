@@ -71,7 +71,7 @@ without_direct_io() {
 }
 
 larger_than_its_base() {
-    local size=$((40 << 20)) driver
+    local size=$((24 << 20)) driver
     for driver in snapshot thin; do
         create big "\"driver\": \"$driver\", \"size\": $size"
         equal "the size" "$(blockdev --getsize64 "$(device big)")" "$size"
@@ -94,7 +94,7 @@ larger_than_its_base() {
 }
 
 merged() {
-    local sum
+    local sum holder
     cp "$base" "$scratch/own"
     api POST /v1/sandboxes "{\"name\": \"m\", \"base\": \"$scratch/own\"}"
     api POST /v1/sandboxes "{\"name\": \"n\", \"base\": \"$scratch/own\"}"
@@ -102,8 +102,7 @@ merged() {
     refused conflict "its base is that of n" POST /v1/sandboxes/m/merge
     remove n
     sum=$(digest "$(device m)")
-    sleep 60 < "$(device m)" & local holder=$!
-    sleep 0.3
+    hold "$(device m)"
     refused busy "sleep (pid $holder)" POST /v1/sandboxes/m/merge
     kill "$holder"
     wait_until state_is m paused
