@@ -1,11 +1,20 @@
 # Managers that die or fail at a step of what they do; to be sourced by Tests/Kernel/sandboxes.
 
+# chance NUMBER WORDS...: one of that many numbers, from 0 on, the same with the same ASHLAR_SEED.
+chance() { echo $(($(cksum <<< "$ASHLAR_SEED ${*:2}" | cut -d ' ' -f 1) % $1)); }
+
+# some_of WORD CHOICE...: all of them; without ASHLAR_LONG=1 one.
+some_of() {
+    local word=$1 choices=("${@:2}")
+    if [ "${ASHLAR_LONG:-0}" = 1 ]; then echo "${choices[@]}"; else echo "${choices[$(chance "${#choices[@]}" "$word")]}"; fi
+}
+
 # at_every_step FAULT BODY...: runs a body for the first step, for the second, and so on, until a manager gets through
 # what it is asked for without coming to that step. Without ASHLAR_LONG=1 it is one step, which ASHLAR_SEED chooses.
 at_every_step() {
     local fault=$1 step=1
     shift
-    [ "${ASHLAR_LONG:-0}" = 1 ] || step=$(($(cksum <<< "$ASHLAR_SEED $fault $*" | cut -d ' ' -f 1) % 10 + 1))
+    [ "${ASHLAR_LONG:-0}" = 1 ] || step=$(($(chance 10 "$fault $*") + 1))
     while :; do
         [ "$step" -lt 80 ] || { echo "it does not come to an end"; return 1; }
         "$@" "$step:$fault"
