@@ -32,16 +32,20 @@ public struct LoopDevice: ~Copyable, Sendable {
     public var offset: UInt64
     /// How many bytes of the file it shows; 0 for all behind `offset`.
     public var byteCount: UInt64
+    /// Whether to do without direct I/O if the file turns out not to take it; otherwise that is taken for granted.
+    public var checksDirectIO: Bool
 
     /// Makes a configuration; the parameters are those of the properties.
     public init(
-      isReadOnly: Bool, blockSize: Int, label: String, offset: UInt64 = 0, byteCount: UInt64 = 0
+      isReadOnly: Bool, blockSize: Int, label: String, offset: UInt64 = 0, byteCount: UInt64 = 0,
+      checksDirectIO: Bool = false
     ) {
       self.isReadOnly = isReadOnly
       self.blockSize = blockSize
       self.label = label
       self.offset = offset
       self.byteCount = byteCount
+      self.checksDirectIO = checksDirectIO
     }
   }
 
@@ -50,6 +54,8 @@ public struct LoopDevice: ~Copyable, Sendable {
 
   /// Sets up a free loop device over a file, with direct I/O and autoclear, in one call (`LOOP_CONFIGURE`).
   ///
+  /// Whether there really is direct I/O, ``hasDirectIO`` says.
+  ///
   /// - Parameters:
   ///   - file: The backing file, open for what the device is to do.
   ///   - configuration: How.
@@ -57,6 +63,7 @@ public struct LoopDevice: ~Copyable, Sendable {
   public static func attach(
     _ file: borrowing Descriptor, _ configuration: Configuration
   ) throws(BlockError) -> LoopDevice {
+    let isDirect = configuration.checksDirectIO ? try takesDirectIO(file) : true
     let control: Descriptor
     do {
       control = try MiscDevice.open("/dev/loop-control", driver: "loop-control")
@@ -76,7 +83,7 @@ public struct LoopDevice: ~Copyable, Sendable {
         throw noFreeDevice(.lastErrno(step: "get a free loop device from", object: "/dev/loop-control"))
       }
       let node = try openNode(Int(number))
-      if try configure(node, Int(number), file, configuration) {
+      if try configure(node, Int(number), file, configuration, isDirect: isDirect) {
         return LoopDevice(number: Int(number), descriptor: node)
       }
     }
@@ -104,12 +111,14 @@ public struct LoopDevice: ~Copyable, Sendable {
 
   /// Configures a device; false if somebody else was faster.
   private static func configure(
-    _ node: borrowing Descriptor, _ number: Int, _ file: borrowing Descriptor, _ configuration: Configuration
+    _ node: borrowing Descriptor, _ number: Int, _ file: borrowing Descriptor, _ configuration: Configuration,
+    isDirect: Bool
   ) throws(BlockError) -> Bool {
     var config = loop_config()
     config.fd = UInt32(file.raw)
     config.block_size = UInt32(configuration.blockSize)
-    config.info.lo_flags = UInt32(LO_FLAGS_AUTOCLEAR | LO_FLAGS_DIRECT_IO)
+    config.info.lo_flags = UInt32(LO_FLAGS_AUTOCLEAR)
+    if isDirect { config.info.lo_flags |= UInt32(LO_FLAGS_DIRECT_IO) }
     config.info.lo_offset = configuration.offset
     config.info.lo_sizelimit = configuration.byteCount
     if configuration.isReadOnly { config.info.lo_flags |= UInt32(LO_FLAGS_READ_ONLY) }
@@ -119,6 +128,19 @@ public struct LoopDevice: ~Copyable, Sendable {
     if clinux_ioctl_pointer(node.raw, UInt(LOOP_CONFIGURE), &config) == 0 { return true }
     if errno == EBUSY { return false }
     throw .lastErrno(step: "configure", object: "/dev/loop\(number)")
+  }
+
+  /// Whether a file can be read without the kernel's cache.
+  ///
+  /// A loop device takes an overlay's word for it. Only an open asks the file system below, which says `EINVAL`: tmpfs
+  /// before Linux 6.6 does. A loop device whose file says so in the end fails every read.
+  static func takesDirectIO(_ file: borrowing Descriptor) throws(BlockError) -> Bool {
+    do throws(BlockError) {
+      _ = try Descriptor.open("/proc/self/fd/\(file.raw)", O_RDONLY | clinux_O_DIRECT)
+      return true
+    } catch  where error.errno == .invalidArgument {
+      return false
+    }
   }
 
   /// Another descriptor of the device, closed on exec; whoever has it keeps the device from going.

@@ -1,5 +1,6 @@
 import BlockCore
 import LinuxIO
+import Logging
 import Synchronization
 
 /// The loop devices of an instance: one read-only one for each base, whoever asks and by whatever name.
@@ -9,11 +10,13 @@ import Synchronization
 /// holds the instance's ID, and by the file beneath it.
 actor LoopRegistry {
   private let instance: String
+  private let log: Logger
   /// Where the loop device of a base was last; whether it still is, the kernel says.
   private var numbers: [FileIdentity: Int] = [:]
 
-  init(instance: String) {
+  init(instance: String, _ log: Logger) {
     self.instance = instance
+    self.log = log
   }
 
   private var baseLabel: String { "ashlar-\(instance)-base" }
@@ -38,9 +41,23 @@ actor LoopRegistry {
       numbers[identity] = device.number
       return device
     }
-    let device = try LoopDevice.attach(
-      base.file.descriptor, .init(isReadOnly: true, blockSize: 512, label: label))
+    let device = try attach(base.file, .init(isReadOnly: true, blockSize: 512, label: label))
     numbers[identity] = device.number
+    return device
+  }
+
+  /// Sets up a loop device over a file; without direct I/O, which is logged, where the file does not take it.
+  ///
+  /// - Throws: As `LoopDevice.attach`.
+  nonisolated func attach(
+    _ file: HeldFile, _ configuration: LoopDevice.Configuration
+  ) throws(BlockError) -> LoopDevice {
+    var configuration = configuration
+    configuration.checksDirectIO = true
+    let device = try LoopDevice.attach(file.descriptor, configuration)
+    if !device.hasDirectIO {
+      log.notice("\(file.path): used without direct I/O; what is read is cached twice")
+    }
     return device
   }
 

@@ -115,8 +115,8 @@ struct SandboxDevices: Sendable {
     _ store: StoreFile, _ part: String, offset: UInt64, byteCount: UInt64 = 0
   ) throws(BlockError) -> LoopDevice {
     let id = store.header.id.map { hex(UInt64($0), digits: 2) }.joined()
-    return try LoopDevice.attach(
-      store.file.descriptor,
+    return try registry.attach(
+      store.file,
       .init(
         isReadOnly: false, blockSize: 512, label: LoopRegistry.label(journal.instance, id, part),
         offset: offset, byteCount: byteCount))

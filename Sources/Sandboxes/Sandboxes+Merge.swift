@@ -65,8 +65,8 @@ extension Sandboxes {
     let store = try await StoreFile.open(row)
     let base = try HeldFile(row.base, isShared: false)
     try options.onStep("merge loops")
-    let baseLoop = try LoopDevice.attach(
-      base.descriptor,
+    let baseLoop = try devices.registry.attach(
+      base,
       .init(
         isReadOnly: false, blockSize: 512,
         label: LoopRegistry.label(journal.instance, row.storeID, "merge")))

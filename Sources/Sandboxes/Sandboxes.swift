@@ -63,7 +63,7 @@ public final class Sandboxes: Sendable {
     self.lock = lock
     journal = try SandboxJournal("\(options.directory)/sandboxes.sqlite", random: services.random)
     bases = BaseImages(journal, services.clock)
-    registry = LoopRegistry(instance: journal.instance)
+    registry = LoopRegistry(instance: journal.instance, log)
   }
 
   /// The kernel's devices.

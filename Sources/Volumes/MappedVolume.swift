@@ -91,7 +91,8 @@ public struct VolumeMapper: Sendable {
       let below = try Descriptor.open(volume.path, 2)
       let loop = try LoopDevice.attach(
         below,
-        .init(isReadOnly: false, blockSize: 512, label: uuid, offset: layout.contentOffset))
+        .init(
+          isReadOnly: false, blockSize: 512, label: uuid, offset: layout.contentOffset, checksDirectIO: true))
       table = Table(sectors: sectors - start, .linear(try loop.numbers(), start: 0))
       let made = try mapper.create(name, uuid: uuid, table)
       return Self.described(made, volume.path, content, sectors - start)

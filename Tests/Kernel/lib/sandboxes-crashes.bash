@@ -1,23 +1,36 @@
 # Managers that die or fail at a step of what they do; to be sourced by Tests/Kernel/sandboxes.
 
+# chance NUMBER WORDS...: one of that many numbers, from 0 on, the same with the same ASHLAR_SEED.
+chance() { echo $(($(cksum <<< "$ASHLAR_SEED ${*:2}" | cut -d ' ' -f 1) % $1)); }
+
+# some_of WORD CHOICE...: all of them; without ASHLAR_LONG=1 one.
+some_of() {
+    local word=$1 choices=("${@:2}")
+    if [ "${ASHLAR_LONG:-0}" = 1 ]; then echo "${choices[@]}"; else echo "${choices[$(chance "${#choices[@]}" "$word")]}"; fi
+}
+
 # at_every_step FAULT BODY...: runs a body for the first step, for the second, and so on, until a manager gets through
-# what it is asked for without coming to that step. Without ASHLAR_LONG=1 it is every fifth step, from one among the
-# first five on that ASHLAR_SEED chooses.
+# what it is asked for without coming to that step. Without ASHLAR_LONG=1 it is one step, which ASHLAR_SEED chooses.
 at_every_step() {
-    local fault=$1 step=1 stride=1
+    local fault=$1 step=1
     shift
-    if [ "${ASHLAR_LONG:-0}" != 1 ]; then
-        stride=5
-        step=$(($(cksum <<< "$ASHLAR_SEED $fault $*" | cut -d ' ' -f 1) % stride + 1))
-    fi
+    [ "${ASHLAR_LONG:-0}" = 1 ] || step=$(($(chance 10 "$fault $*") + 1))
     while :; do
         [ "$step" -lt 80 ] || { echo "it does not come to an end"; return 1; }
         "$@" "$step:$fault"
         nothing_is_left
-        grep -o "the fault at step $step: .*" "$scratch/fault.log" || break
-        step=$((step + stride))
+        if grep -o "the fault at step $step: .*" "$scratch/fault.log"; then
+            [ "${ASHLAR_LONG:-0}" = 1 ] || return 0
+            step=$((step + 1))
+        elif [ "${ASHLAR_LONG:-0}" = 1 ]; then
+            echo "not taken: step $step"
+            return 0
+        else
+            # It has fewer of them.
+            step=$((step / 2))
+            [ "$step" -gt 0 ] || { echo "it has no step"; return 1; }
+        fi
     done
-    echo "not taken: step $step"
 }
 
 # ask_with FAULT COMMAND...: asks a manager that comes to a fault; sets $status and $taken. If the manager dies there is

@@ -13,7 +13,7 @@ no_space_for_the_store() {
 
 # W10: names that are taken.
 names_are_taken() {
-    local ours
+    local ours holder
     ours=ASHLAR-$(instance)-0123456789abcdef-disk
     dmsetup create ashlar-a --uuid foreign --table '0 8 zero'
     refused conflict "is not ours" POST /v1/sandboxes "{\"name\": \"a\", \"base\": \"$base\"}"
@@ -22,8 +22,7 @@ names_are_taken() {
     # A stale one of ours, in use and not.
     dmsetup create ashlar-a --uuid "$ours" --table '0 8 zero'
     dmsetup mknodes
-    sleep 60 < /dev/mapper/ashlar-a & local holder=$!
-    sleep 0.3
+    hold /dev/mapper/ashlar-a
     refused busy "sleep (pid $holder)" POST /v1/sandboxes "{\"name\": \"a\", \"base\": \"$base\"}"
     kill "$holder"
     wait "$holder" || true

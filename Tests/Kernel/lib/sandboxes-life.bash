@@ -1,10 +1,11 @@
 # What sandboxes do when nothing fails; to be sourced by Tests/Kernel/sandboxes.
 
 life() {
-    local sum driver=$1
+    local sum driver=$1 direct=0
+    ! takes_direct_io "$base" || direct=1
     create one "\"driver\": \"$driver\""
     equal "the content" "$(digest "$(device one)")" "$(cat "$scratch/base.sum")"
-    equal "direct I/O of the loop devices" "$(cat /sys/block/loop*/loop/dio 2> /dev/null | sort -u)" 1
+    equal "direct I/O of the loop devices" "$(cat /sys/block/loop*/loop/dio 2> /dev/null | sort -u)" $direct
     equal "autoclear of the loop devices" "$(cat /sys/block/loop*/loop/autoclear 2> /dev/null | sort -u)" 1
     mount "$(device one)" "$scratch/mnt"
     cp "$scratch/mnt/file" "$scratch/mnt/copy"
@@ -39,8 +40,38 @@ life() {
     nothing_is_left
 }
 
+# The kernel believes an overlay that it has direct I/O, whatever is below.
+without_direct_io() {
+    local driver below=$scratch/overlay/files
+    mkdir "$scratch/memory" "$scratch/overlay"
+    mount -t ramfs ramfs "$scratch/memory"
+    mkdir "$scratch/memory"/{lower,upper,work}
+    mount -t overlay overlay "$scratch/overlay" \
+        -o "lowerdir=$scratch/memory/lower,upperdir=$scratch/memory/upper,workdir=$scratch/memory/work"
+    mkdir "$below"
+    cp "$base" "$below/base"
+    ! takes_direct_io "$below/base" || { echo "it takes direct I/O"; return 1; }
+    for driver in snapshot thin; do
+        api POST /v1/sandboxes "{\"name\": \"o\", \"base\": \"$below/base\", \"store\": \"$below/store\", \"driver\": \"$driver\"}"
+        equal "direct I/O of the loop devices" "$(cat /sys/block/loop*/loop/dio 2> /dev/null | sort -u)" 0
+        grep -qF "$below/base: used without direct I/O" "$ASHLAR_ROOT/ashlard.log"
+        equal "the content" "$(digest "$(device o)")" "$(cat "$scratch/base.sum")"
+        scribble o 3
+        local sum
+        sum=$(digest "$(device o)")
+        verb o pause
+        verb o resume
+        equal "the content" "$(digest "$(device o)")" "$sum"
+        remove o
+    done
+    equal "files" "$(ls "$below")" base
+    umount "$scratch/overlay" "$scratch/memory"
+    rmdir "$scratch/overlay" "$scratch/memory"
+    nothing_is_left
+}
+
 larger_than_its_base() {
-    local size=$((40 << 20)) driver
+    local size=$((24 << 20)) driver
     for driver in snapshot thin; do
         create big "\"driver\": \"$driver\", \"size\": $size"
         equal "the size" "$(blockdev --getsize64 "$(device big)")" "$size"
@@ -63,7 +94,7 @@ larger_than_its_base() {
 }
 
 merged() {
-    local sum
+    local sum holder
     cp "$base" "$scratch/own"
     api POST /v1/sandboxes "{\"name\": \"m\", \"base\": \"$scratch/own\"}"
     api POST /v1/sandboxes "{\"name\": \"n\", \"base\": \"$scratch/own\"}"
@@ -71,8 +102,7 @@ merged() {
     refused conflict "its base is that of n" POST /v1/sandboxes/m/merge
     remove n
     sum=$(digest "$(device m)")
-    sleep 60 < "$(device m)" & local holder=$!
-    sleep 0.3
+    hold "$(device m)"
     refused busy "sleep (pid $holder)" POST /v1/sandboxes/m/merge
     kill "$holder"
     wait_until state_is m paused

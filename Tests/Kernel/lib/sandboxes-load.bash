@@ -2,7 +2,7 @@
 
 all_of_one_base() {
     local count number small=$scratch/small load=(python3 Tests/Kernel/lib/sandbox_load.py "$ASHLAR_RUN/ashlard.sock")
-    count=$(amount 20 200)
+    count=$(amount 10 200)
     truncate -s 4M "$small"
     mkfs.ext4 -q "$small"
     "${load[@]}" many "$small" "$count"
@@ -47,7 +47,7 @@ many_cycles() {
     create warm
     remove warm
     before=$(ls "/proc/$manager/fd" | wc -l)
-    python3 Tests/Kernel/lib/sandbox_load.py "$ASHLAR_RUN/ashlard.sock" cycles "$base" "$(amount 50 1000)"
+    python3 Tests/Kernel/lib/sandbox_load.py "$ASHLAR_RUN/ashlard.sock" cycles "$base" "$(amount 20 1000)"
     [ "$(ls "/proc/$manager/fd" | wc -l)" -le $((before + 4)) ] || { ls -l "/proc/$manager/fd"; return 1; }
     echo "memory now: $(grep VmRSS "/proc/$manager/status")"
     equal "semaphores" "$(ipcs -s | grep -c '^0x')" 0

@@ -11,7 +11,7 @@ python3 Tests/Kernel/lib/sandbox_client.py "$ASHLAR_RUN/ashlard.sock" "$ASHLAR_R
 exec {questions}> "$scratch/questions" {answers}< "$scratch/answers"
 base=$scratch/base
 # Of the base: what the machine reads over and over has to be small.
-megabytes=12
+megabytes=8
 
 # start: starts a manager and waits until it answers. What is in $scratch/fault is to befall it.
 start() {
@@ -22,14 +22,14 @@ start() {
     until api GET /v1/status > /dev/null 2>&1; do
         kill -0 "$(cat "$scratch/manager")" 2> /dev/null || return 1
         [ "$SECONDS" -lt "$end" ] || { echo "the manager does not answer"; return 1; }
-        sleep 0.05
+        nap 0.05
     done
 }
 
 stop() {
     kill -KILL "$(cat "$scratch/manager")" 2> /dev/null || true
     while [ -d "/proc/$(cat "$scratch/manager")" ] && ! grep -q '^State:.Z' "/proc/$(cat "$scratch/manager")/status"; do
-        sleep 0.02
+        nap 0.02
     done
 }
 
@@ -67,14 +67,21 @@ is_gone() {
 }
 no_loops() { [ -z "$(losetup -a)" ]; }
 device() { echo "/dev/mapper/ashlar-$1"; }
-digest() { dd if="$1" bs=1M iflag=direct status=none | sha256sum | cut -c -64; }
+# takes_direct_io FILE: not so on the tmpfs of an older kernel.
+takes_direct_io() { dd if="$1" of=/dev/null bs=4k count=1 iflag=direct 2> /dev/null; }
+# digest DEVICE|FILE: a device without what is cached of it.
+digest() {
+    local flags=()
+    [ ! -b "$1" ] || flags=(iflag=direct)
+    dd if="$1" bs=1M "${flags[@]}" status=none | sha256sum | cut -c -64
+}
 instance() { journal 'select id from instance'; }
 references() { journal 'select count(*) from loopReference'; }
 
 # hold FILE: somebody has it open; sets $holder.
 hold() {
     sleep 600 < "$1" & holder=$!
-    sleep 0.3
+    wait_until grep -qx sleep "/proc/$holder/comm"
 }
 
 # scribble NAME BLOCK: writes 64 KiB of chance at a block of 64 KiB.
