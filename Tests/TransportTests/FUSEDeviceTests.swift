@@ -154,8 +154,9 @@ extension SerialDeviceTests {
         _ = try contents(of: device.path)
         device.detach()
       }
-      #expect(descriptors() <= before.0 + 1)
-      #expect(threads() <= before.1 + 2)
+      // Other suites open files meanwhile; a leak would be 30 of them.
+      #expect(descriptors() < before.0 + 15)
+      #expect(threads() < before.1 + 15)
     }
   }
 }
