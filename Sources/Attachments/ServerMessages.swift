@@ -16,6 +16,8 @@ public struct ServerOrder: Sendable, Codable {
   public var start: Start
   /// The size that the device had when it was served last, in bytes; 0 if it never was.
   public var byteCount: UInt64
+  /// What was set in the disk's mode pages when it was served last (``ServerStatus/settings``); `nil` if nothing is known.
+  public var settings: UInt32?
 
   /// What a data server finds when it begins.
   public enum Start: String, Sendable, Codable {
@@ -32,7 +34,7 @@ public struct ServerOrder: Sendable, Codable {
   /// Makes an order; the parameters are those of the properties.
   public init(
     id: AttachmentID, exportName: String, spec: AttachmentSpec, queueCount: Int, start: Start,
-    byteCount: UInt64
+    byteCount: UInt64, settings: UInt32? = nil
   ) {
     self.id = id
     self.exportName = exportName
@@ -40,6 +42,7 @@ public struct ServerOrder: Sendable, Codable {
     self.queueCount = queueCount
     self.start = start
     self.byteCount = byteCount
+    self.settings = settings
   }
 }
 
@@ -108,6 +111,8 @@ public struct ServerStatus: Sendable, Hashable, Codable {
   public var format: String?
   /// How many layers it has.
   public var layers: Int
+  /// What was set in the mode pages of a SCSI disk: the next data server goes on with it.
+  public var settings: UInt32?
   /// Things that a user should know.
   public var notices: [String]
 

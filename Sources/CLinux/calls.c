@@ -54,7 +54,7 @@ int clinux_rename_new(const char *path, const char *target) {
   return renameat2(AT_FDCWD, path, AT_FDCWD, target, RENAME_NOREPLACE);
 }
 
-void clinux_replace_program(const char *path, char *const arguments[]) {
+void clinux_replace_program(const char *path, char *const arguments[], int kept) {
   sigset_t none;
   sigemptyset(&none);
   // Others that are ignored stay so: a thread that writes to whoever is gone must not end us now.
@@ -63,5 +63,6 @@ void clinux_replace_program(const char *path, char *const arguments[]) {
   pthread_sigmask(SIG_SETMASK, &none, NULL);
   // CLOSE_RANGE_CLOEXEC, kernel 5.11; an older one knows the program's own flags only, with which all are opened.
   syscall(SYS_close_range, 3U, ~0U, 4U);
+  fcntl(kept, F_SETFD, 0);
   execv(path, arguments);
 }

@@ -20,7 +20,8 @@ public struct DataServer {
     case exported(connection: UInt32)
     case made(Result<any ServedDevice, BlockError>)
     case changed(BlockError?, for: Peer)
-    case deviceEnded(isGone: Bool)
+    case settingsChanged
+    case deviceEnded(ServedEnd)
     case nobodyCame
   }
 
@@ -126,7 +127,11 @@ public struct DataServer {
   private mutating func serve() async -> Int32 {
     let post = self.post
     let timer = Task {
-      try await LinuxClock().sleep(for: Self.orderDeadline)
+      let clock = LinuxClock()
+      let end = clock.now + Self.orderDeadline
+      let parent = getppid()
+      // Nobody knows of us if the manager has died before it could write us down.
+      while clock.now < end, getppid() == parent { try await clock.sleep(for: .milliseconds(200)) }
       post.yield(.nobodyCame)
     }
     defer { timer.cancel() }
@@ -154,13 +159,16 @@ public struct DataServer {
         return 1
       case .changed(let error, for: let asker):
         if asker === peer { tell(.changed(error.map(ErrorMessage.init))) }
-      case .deviceEnded(let isGone):
-        guard isGone || isHandingOver else {
+      case .settingsChanged:
+        // Before the device is made known, its status says it.
+        if let device { tell(.status(device.status)) }
+      case .deviceEnded(let end):
+        guard end == .gone || (end == .stopped && isHandingOver) else {
           // Another one is started for a device that is there still.
           return 1
         }
         await device?.close()
-        tell(isGone ? .detached : .handedOver)
+        tell(end == .gone ? .detached : .handedOver)
         return 0
       case .nobodyCame:
         guard order == nil else { continue }
@@ -206,9 +214,9 @@ public struct DataServer {
     let handler = self.handler
     Task {
       do throws(BlockError) {
-        let made = try await makeServedDevice(order, handler, log: log) { number in
-          post.yield(.exported(connection: number))
-        }
+        let made = try await makeServedDevice(
+          order, handler, log: log, onConnection: { post.yield(.exported(connection: $0)) },
+          onSettingsChange: { post.yield(.settingsChanged) })
         post.yield(.made(.success(made)))
       } catch {
         post.yield(.made(.failure(error)))
@@ -255,7 +263,7 @@ public struct DataServer {
     let post = self.post
     do {
       _ = try WorkerThread(name: "device end") {
-        post.yield(.deviceEnded(isGone: device.waitUntilEnd()))
+        post.yield(.deviceEnded(device.waitUntilEnd()))
       }
     } catch {
       log.error("the device's end will not be noticed: \(error)")

@@ -90,9 +90,9 @@ final class LoopServedDevice: ServedDevice {
       cause: "a loop device over FUSE goes with its data server")
   }
 
-  func waitUntilEnd() -> Bool {
+  func waitUntilEnd() -> ServedEnd {
     export.waitUntilEnd()
-    return true
+    return .gone
   }
 
   func change(_ change: DeviceChange) async throws(BlockError) {

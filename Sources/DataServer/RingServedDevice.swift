@@ -11,7 +11,7 @@ import TransportTCMU
 ///
 /// The backstore and what exports it are the manager's, or somebody else's; this process answers the commands.
 final class RingServedDevice: ServedDevice {
-  let status: ServerStatus
+  private let initialStatus: ServerStatus
   private let image: ServedImage
   private let unit: LogicalUnit
   private let export: TCMUExport
@@ -22,7 +22,8 @@ final class RingServedDevice: ServedDevice {
   /// - Throws: `notFound` if the backstore is not there or not enabled, `busy` if another process serves it, and
   ///   what opening the image throws.
   static func make(
-    _ order: ServerOrder, _ handler: (any Handler)?, log: Logger
+    _ order: ServerOrder, _ handler: (any Handler)?, log: Logger,
+    onSettingsChange: @escaping @Sendable () -> Void
   ) async throws(BlockError) -> RingServedDevice {
     guard let spec = order.spec.backstore else {
       throw BlockError(.invalidArgument, step: "serve", object: order.id.text, cause: "it has no backstore")
@@ -39,7 +40,11 @@ final class RingServedDevice: ServedDevice {
       return try await open(order, spec, kernel, handler, growth, log)
     }
     for notice in image.notices { log.notice("\(notice)") }
-    let unit = LogicalUnit(image.volume, options(backstore, kernel, image))
+    var options = options(backstore, kernel, image)
+    if order.start != .fresh { options.settings = order.settings }
+    options.onSettingsChange = onSettingsChange
+    let unit = LogicalUnit(image.volume, options)
+    if options.settings != nil, let setting = image.cacheSetting { try await setting(!unit.isWriteThrough) }
     growth.notify(unit)
     let limiter = LogLimiter(log)
     let report: @Sendable (String) -> Void = { message in limiter.warning(message) }
@@ -57,7 +62,7 @@ final class RingServedDevice: ServedDevice {
   private init(
     _ status: ServerStatus, _ image: ServedImage, _ unit: LogicalUnit, _ export: TCMUExport, _ log: Logger
   ) {
-    self.status = status
+    initialStatus = status
     self.image = image
     self.unit = unit
     self.export = export
@@ -118,6 +123,12 @@ final class RingServedDevice: ServedDevice {
     return options
   }
 
+  var status: ServerStatus {
+    var status = initialStatus
+    status.settings = unit.settings
+    return status
+  }
+
   var counters: RequestCounters.Snapshot { export.counters.snapshot }
 
   func release() {}
@@ -128,13 +139,13 @@ final class RingServedDevice: ServedDevice {
 
   func stop() { export.stop() }
 
-  func waitUntilEnd() -> Bool {
+  func waitUntilEnd() -> ServedEnd {
     switch export.waitUntilEnd() {
-    case .removed: return true
-    case .stopped: return false
+    case .removed: return .gone
+    case .stopped: return .stopped
     case .failed(let error):
       log.error("\(error)")
-      return false
+      return .failed
     }
   }
 
@@ -148,7 +159,7 @@ final class RingServedDevice: ServedDevice {
       try await unit.setWriteCache(isOn)
     case .configuration:
       throw BlockError(
-        .unsupported, step: "change", object: status.exportName,
+        .unsupported, step: "change", object: initialStatus.exportName,
         cause: "a device in use cannot go over to another image", remedy: "Make another backstore for it.")
     }
   }

@@ -4,6 +4,16 @@ import Handlers
 import LinuxIO
 import Logging
 
+/// Why a device is served no more.
+enum ServedEnd: Sendable {
+  /// It is gone.
+  case gone
+  /// It was to be: another process goes on.
+  case stopped
+  /// It could not be.
+  case failed
+}
+
 /// A device that this process serves: an image, and what shows it to the kernel.
 protocol ServedDevice: AnyObject, Sendable {
   /// What there is to say of it to the manager.
@@ -22,9 +32,7 @@ protocol ServedDevice: AnyObject, Sendable {
   func stop() throws(BlockError)
 
   /// Waits, on the calling thread, until no more is served; to be called exactly once.
-  ///
-  /// - Returns: Whether that is because the device is gone.
-  func waitUntilEnd() -> Bool
+  func waitUntilEnd() -> ServedEnd
 
   /// Another descriptor of the device, where we keep one that keeps the device.
   ///
@@ -47,12 +55,14 @@ protocol ServedDevice: AnyObject, Sendable {
 ///   - handler: What opens the disk; `nil` for the engine's own.
 ///   - log: Where trouble goes.
 ///   - onConnection: Told the number of a FUSE connection as soon as there is one.
+///   - onSettingsChange: Called, on any thread, when the status has other settings.
 /// - Throws: A `BlockError`; nothing of ours is left then.
 func makeServedDevice(
-  _ order: ServerOrder, _ handler: (any Handler)?, log: Logger, onConnection: (UInt32) -> Void
+  _ order: ServerOrder, _ handler: (any Handler)?, log: Logger, onConnection: (UInt32) -> Void,
+  onSettingsChange: @escaping @Sendable () -> Void
 ) async throws(BlockError) -> any ServedDevice {
   if order.spec.backstore == nil {
     return try await LoopServedDevice.make(order, handler, log: log, onConnection: onConnection)
   }
-  return try await RingServedDevice.make(order, handler, log: log)
+  return try await RingServedDevice.make(order, handler, log: log, onSettingsChange: onSettingsChange)
 }

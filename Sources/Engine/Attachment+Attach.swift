@@ -78,7 +78,7 @@ extension Attachment {
       .attach(
         ServerOrder(
           id: id, exportName: exportName, spec: spec, queueCount: Self.queueCount, start: start,
-          byteCount: status?.size ?? 0)))
+          byteCount: status?.size ?? 0, settings: status?.settings)))
   }
 
   /// Two queues keep a disk busy on any machine; more than four only wait for each other.

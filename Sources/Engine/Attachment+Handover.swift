@@ -63,7 +63,10 @@ extension Attachment {
       reviveInBackground()
       throw error
     }
+    let next = self.server?.pid ?? 0
     context.log.notice(
-      "\(id): process \(server.pid) has handed the device over to process \(self.server?.pid ?? 0)")
+      start == .resume
+        ? "\(id): process \(server.pid) has handed the device over to process \(next)"
+        : "\(id): process \(next) has taken the device over from process \(server.pid), which did not finish")
   }
 }

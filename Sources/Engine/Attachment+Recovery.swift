@@ -100,12 +100,30 @@ extension Attachment {
     if isOfThisBoot, objects.outlivesServer, objects.isPresent { return await recoverBackstore() }
     context.log.notice("\(id): cleaning up what an earlier manager left as \(row.state)")
     state = .detaching
+    if server == nil { await endUnknownServer() }
     await endServer(kindly: true)
     guard isOfThisBoot, objects.isPresent else { return finish() }
     // Somebody still has the device open; it goes with them.
     abortDevice()
     finishInBackground()
     return .success(())
+  }
+
+  /// Ends a data server that was started, and whose manager has died before it could write down which process it is.
+  private func endUnknownServer() async {
+    let path = context.directories.serverSocket(exportName)
+    _ = await Race.first(within: context.deadlines.kill, clock: context.services.clock) {
+      do throws(BlockError) {
+        let link = try ServerLink(path)
+        try link.send(.detach)
+        for await event in link.events {
+          if case .end = event { return }
+        }
+      } catch {
+        // Nobody listens there, as nearly always; or it has ended meanwhile.
+        return
+      }
+    }
   }
 
   /// Takes over a device that has no data server, or was never finished.

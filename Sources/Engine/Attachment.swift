@@ -95,6 +95,8 @@ actor Attachment {
     isServing = true
     Task {
       for await event in link.events {
+        // What comes late of a server that was replaced says nothing of the one that serves now.
+        guard self.link === link else { continue }
         switch event {
         case .message(let message, let hold): receive(message, hold)
         case .end(let error):
@@ -109,19 +111,22 @@ actor Attachment {
   func reap(_ pid: Int32) throws(BlockError) {
     _ = try WorkerThread(name: "reap \(pid)") { [weak self] in
       let end = ChildProcess.waitForEnd(of: pid)
-      Task { await self?.childEnded(end) }
+      Task { await self?.childEnded(pid, end) }
     }
   }
 
   /// What the server said last may still be on its way; that comes first.
-  private func childEnded(_ end: ChildProcess.End) {
+  private func childEnded(_ pid: Int32, _ end: ChildProcess.End) {
+    guard row.serverPid == pid else { return }
     if link == nil { serverEnded(end) } else { childEnd = end }
   }
 
   private func receive(_ message: ServerMessage, _ hold: DeviceHold?) {
     switch message {
     case .status(let status), .attached(let status):
+      let before = self.status
       self.status = status
+      if state == .attached, status.isServing, status.settings != before?.settings { note(status) }
       if state == .attached { problem = nil }
       if let hold, status.isServing { self.hold = hold }
       if status.isServing { settle(.success(status)) }
@@ -133,6 +138,16 @@ actor Attachment {
       // What remains is the end of the process.
       break
     case .handedOver: handover = .done
+    }
+  }
+
+  /// Writes down what is to hold for the next data server as well.
+  private func note(_ status: ServerStatus) {
+    do throws(BlockError) {
+      try row.note(status)
+      save()
+    } catch {
+      context.log.error("\(id): \(error)")
     }
   }
 

@@ -14,7 +14,19 @@ extension BackstoreService {
   func awaitReleases() async {
     for await entry in releases.stream where UIODevice.find(entry.backstore) == entry {
       await takeOver(entry)
+      Task { await lookAgain(entry) }
     }
+  }
+
+  /// The kernel tells of a close before it lets the device go, and of that it does not tell.
+  private func lookAgain(_ entry: UIODevice.Entry) async {
+    do {
+      try await Task.sleep(for: .milliseconds(500))
+    } catch {
+      // The manager ends.
+      return
+    }
+    if UIODevice.find(entry.backstore) == entry { await takeOver(entry) }
   }
 
   private func takeOver(_ entry: UIODevice.Entry) async {

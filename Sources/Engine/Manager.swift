@@ -25,14 +25,18 @@ public actor Manager {
     public var launches: ServerLaunches
     /// How long waits may take.
     public var deadlines: Deadlines
+    /// The descriptor of the instance's lock, which the program before us in this process has held.
+    public var inheritedLock: Int32?
 
     /// Makes options; the parameters are those of the properties.
     public init(
-      directories: EngineDirectories, launches: ServerLaunches, deadlines: Deadlines = .standard
+      directories: EngineDirectories, launches: ServerLaunches, deadlines: Deadlines = .standard,
+      inheritedLock: Int32? = nil
     ) {
       self.directories = directories
       self.launches = launches
       self.deadlines = deadlines
+      self.inheritedLock = inheritedLock
     }
   }
 
@@ -47,7 +51,7 @@ public actor Manager {
     _ options: Options, _ services: HostServices, log: Logger
   ) async throws(BlockError) -> Manager {
     try options.directories.make()
-    guard let lock = try FileLock.take(options.directories.lock) else {
+    guard let lock = try Self.lock(options) else {
       throw BlockError(
         .busy, step: "start the manager of", object: options.directories.run, cause: "another one is running",
         remedy: "Use that one, or stop it with: ashlar daemon stop.")
@@ -64,6 +68,18 @@ public actor Manager {
     try await manager.recover()
     return manager
   }
+
+  /// The instance's lock; `nil` if another manager has it.
+  private static func lock(_ options: Options) throws(BlockError) -> FileLock? {
+    let path = options.directories.lock
+    if let inherited = options.inheritedLock, let lock = try FileLock.keep(inherited, of: path) {
+      return lock
+    }
+    return try FileLock.take(path)
+  }
+
+  /// The descriptor that holds the instance's lock, for a program that takes our place in this process.
+  public nonisolated var lockDescriptor: Int32 { lock.raw }
 
   private init(_ context: Attachment.Context, _ lock: consuming FileLock) {
     self.context = context

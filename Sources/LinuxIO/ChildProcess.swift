@@ -93,16 +93,20 @@ public enum ChildProcess {
     waitpid(pid, nil, WNOHANG)
   }
 
-  /// Goes over to another program in this process, which keeps its ID, its children and the descriptors 0 to 2.
+  /// Goes over to another program in this process, which keeps its ID, its children, the descriptors 0 to
+  /// 2, and one more.
   ///
   /// - Parameters:
   ///   - program: The program's path.
   ///   - arguments: Its arguments, without the program's name.
+  ///   - kept: The descriptor that stays open.
   /// - Returns: Only if that is not possible: the error.
-  public static func replaceOurselves(_ program: String, _ arguments: [String]) -> BlockError {
+  public static func replaceOurselves(
+    _ program: String, _ arguments: [String], keeping kept: Int32
+  ) -> BlockError {
     var list: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) }
     list.append(nil)
-    clinux_replace_program(program, list)
+    clinux_replace_program(program, list, kept)
     return .lastErrno(step: "go over to", object: program)
   }
 

@@ -19,6 +19,30 @@ public struct FileLock: ~Copyable, Sendable {
     return FileLock(descriptor: descriptor)
   }
 
+  /// Keeps the lock that the program before us in this process has held, and left open for us.
+  ///
+  /// - Parameters:
+  ///   - inherited: Its descriptor.
+  ///   - path: The locked file's path.
+  /// - Returns: `nil` if the descriptor is none of that file.
+  /// - Throws: By errno.
+  public static func keep(_ inherited: Int32, of path: String) throws(BlockError) -> FileLock? {
+    var held = stat()
+    var named = stat()
+    guard fstat(inherited, &held) == 0, stat(path, &named) == 0, held.st_ino == named.st_ino,
+      held.st_dev == named.st_dev
+    else { return nil }
+    let descriptor = Descriptor(owning: inherited)
+    // It is ours already; the call makes sure.
+    guard fcntl(inherited, F_SETFD, FD_CLOEXEC) == 0, flock(inherited, LOCK_EX | LOCK_NB) == 0 else {
+      throw .lastErrno(step: "keep the lock", object: path)
+    }
+    return FileLock(descriptor: descriptor)
+  }
+
+  /// The descriptor that holds it.
+  public var raw: Int32 { descriptor.raw }
+
   private init(descriptor: consuming Descriptor) {
     self.descriptor = descriptor
   }

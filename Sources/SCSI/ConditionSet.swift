@@ -20,6 +20,9 @@ final class ConditionSet: Sendable {
     /// 3/3101 is to be told.
     static let formatFailed = Conditions(rawValue: 1 << 6)
 
+    /// What an initiator or a manager has set, which a unit keeps whoever serves it.
+    static let settings: Conditions = [.writeThrough, .descriptorSense, .softwareWriteProtect]
+
     /// Whether some commands are not possible, or something is to be told.
     var isObstacle: Bool { rawValue & ~0x3 != 0 }
   }

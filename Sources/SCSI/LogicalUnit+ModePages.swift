@@ -73,6 +73,7 @@ extension LogicalUnit {
     let start = try checkModeHeader(list, isLong: isLong)
     let wanted = try readModePages(list, from: start)
     for page in wanted { try await apply(page, workspace) }
+    if !wanted.isEmpty { options.onSettingsChange() }
     return .good
   }
 

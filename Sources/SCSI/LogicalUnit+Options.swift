@@ -42,6 +42,10 @@ extension LogicalUnit {
     ///
     /// Without one, or after MODE SELECT has switched it off, each write is put there before it is answered.
     public var hasWriteCache = true
+    /// What was set in mode pages before (``LogicalUnit/settings``); `nil` for a unit that begins anew.
+    public var settings: UInt32?
+    /// Told after ``LogicalUnit/settings`` have changed and before the command is answered that did it.
+    public var onSettingsChange: @Sendable () -> Void = {}
     /// Asked before the commands that are built in; with one, every command takes the second phase.
     public var interceptor: (any CommandInterceptor)?
     /// Finds another logical unit for EXTENDED COPY by its NAA designator of 16 bytes (``LogicalUnit/designator``).

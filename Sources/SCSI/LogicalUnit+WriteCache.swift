@@ -7,6 +7,7 @@ extension LogicalUnit {
   /// - Throws: What the flush throws that turning it off takes: from then on nothing may be in the cache only.
   public func setWriteCache(_ isOn: Bool) async throws(BlockError) {
     conditions.set(.writeThrough, to: !isOn)
+    options.onSettingsChange()
     guard !isOn, !volume.geometry.isReadOnly else { return }
     var data = MutableRawSpan()
     try await volume.perform(.flush, data: &data, using: Workspace())

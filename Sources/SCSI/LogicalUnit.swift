@@ -21,7 +21,9 @@ public final class LogicalUnit: Sendable {
   public init(_ volume: any Volume, _ options: Options) {
     self.volume = volume
     self.options = options
-    conditions = ConditionSet(options.hasWriteCache ? [] : .writeThrough)
+    conditions = ConditionSet(
+      options.settings.map { ConditionSet.Conditions(rawValue: $0).intersection(.settings) }
+        ?? (options.hasWriteCache ? [] : .writeThrough))
   }
 
   /// Serves a command if that takes no waiting: the first phase.
@@ -72,6 +74,13 @@ public final class LogicalUnit: Sendable {
   ///
   /// With several initiators it is the one whose command comes first; see ``LogicalUnit``.
   public func noteCapacityChange() { conditions.insert(.capacityChanged) }
+
+  /// What was set in mode pages, as one word: WCE, D_SENSE and SWP, for ``Options/settings`` of the unit that takes
+  /// this one's place in another process.
+  public var settings: UInt32 { conditions.now.intersection(.settings).rawValue }
+
+  /// Whether ``settings`` say that each write goes to stable storage before it is answered.
+  public var isWriteThrough: Bool { conditions.now.contains(.writeThrough) }
 
   /// Whether sense data is to be encoded in descriptor format: the D_SENSE bit of the control mode page.
   public var usesDescriptorSense: Bool { conditions.now.contains(.descriptorSense) }

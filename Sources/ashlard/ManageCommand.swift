@@ -33,6 +33,9 @@ struct ManageCommand: AsyncParsableCommand {
   var report: Int32?
 
   @Option(help: .hidden)
+  var lock: Int32?
+
+  @Option(help: .hidden)
   var sandboxFaultFile: String?
 
   @Flag(name: .shortAndLong, help: "Log more.")
@@ -102,7 +105,9 @@ struct ManageCommand: AsyncParsableCommand {
         gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
     try await group.run()
     unlink(directories.apiSocket)
-    if restart.isRaised { throw Ashlard.fail(goOver(to: program, staying: keep.isRaised, log), log) }
+    if restart.isRaised {
+      throw Ashlard.fail(goOver(to: program, manager.lockDescriptor, staying: keep.isRaised, log), log)
+    }
     log.notice("manager ends; devices stay")
     // Straight out: the data servers go on without us, and nothing of ours needs to be put in order.
     _exit(0)
@@ -118,7 +123,9 @@ extension ManageCommand {
     let manager = try await Manager.start(
       .init(
         directories: directories,
-        launches: ServerLaunches(program: program, handlers: plan?.launches ?? [:])), .linux, log: log)
+        launches: ServerLaunches(program: program, handlers: plan?.launches ?? [:]), inheritedLock: lock),
+      .linux,
+      log: log)
     if let plan { try await backstores.serve(plan, manager, log) }
     return manager
   }
@@ -127,16 +134,20 @@ extension ManageCommand {
   ///
   /// - Parameters:
   ///   - program: Its path.
+  ///   - lock: The descriptor of the instance's lock: nobody else is to become its manager meanwhile.
   ///   - staying: Whether somebody has asked the manager to stay.
   /// - Returns: Only if that is not possible: why.
-  private func goOver(to program: String, staying: Bool, _ log: Logger) -> BlockError {
+  private func goOver(to program: String, _ lock: Int32, staying: Bool, _ log: Logger) -> BlockError {
     var arguments = Array(CommandLine.arguments.dropFirst())
-    // Whoever waited for that report has got it.
-    if let place = arguments.firstIndex(of: "--report") { arguments.removeSubrange(place...(place + 1)) }
+    // Whoever waited for that report has got it; the lock has its number of now.
+    for option in ["--report", "--lock"] {
+      if let place = arguments.firstIndex(of: option) { arguments.removeSubrange(place...(place + 1)) }
+    }
+    arguments += ["--lock", "\(lock)"]
     // The last one counts.
     if staying { arguments += ["--idle-exit", "0"] }
     log.notice("manager goes over to \(program); devices stay")
-    return ChildProcess.replaceOurselves(program, arguments)
+    return ChildProcess.replaceOurselves(program, arguments, keeping: lock)
   }
 }
 

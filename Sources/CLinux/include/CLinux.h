@@ -77,9 +77,9 @@ int clinux_spawn_chdir(posix_spawn_file_actions_t *actions, const char *path);
 int clinux_spawn_close_from(posix_spawn_file_actions_t *actions, int first);
 // environ(7): a variable, which Swift cannot take for safe.
 char **clinux_environment(void);
-// execv(2) with no signal blocked, SIGTERM and SIGINT as a new program expects them, and no descriptor but 0 to 2;
+// execv(2) with no signal blocked, SIGTERM and SIGINT as a new program expects them, and no descriptor but 0 to 2 and `kept`;
 // returns only if that fails.
-void clinux_replace_program(const char *path, char *const arguments[]);
+void clinux_replace_program(const char *path, char *const arguments[], int kept);
 // Sends SIGKILL to the process of a pidfd; returns what pidfd_send_signal(2) returns.
 int clinux_pidfd_kill(int pidfd);
 // Declares this process part of the way to a disk, so that the kernel does not wait for that disk to get
