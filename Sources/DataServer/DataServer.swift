@@ -125,15 +125,7 @@ public struct DataServer {
   }
 
   private mutating func serve() async -> Int32 {
-    let post = self.post
-    let timer = Task {
-      let clock = LinuxClock()
-      let end = clock.now + Self.orderDeadline
-      let parent = getppid()
-      // Nobody knows of us if the manager has died before it could write us down.
-      while clock.now < end, getppid() == parent { try await clock.sleep(for: .milliseconds(200)) }
-      post.yield(.nobodyCame)
-    }
+    let timer = awaitOrder()
     defer { timer.cancel() }
     for await event in events {
       switch event {
@@ -177,6 +169,19 @@ public struct DataServer {
       }
     }
     return 0
+  }
+
+  /// Says so when the time for the first order is over, or whoever has started us has died before he gave one: he may
+  /// not have written down who we are.
+  private func awaitOrder() -> Task<Void, any Error> {
+    let post = self.post
+    return Task {
+      let clock = LinuxClock()
+      let end = clock.now + Self.orderDeadline
+      let parent = getppid()
+      while clock.now < end, getppid() == parent { try await clock.sleep(for: .milliseconds(200)) }
+      post.yield(.nobodyCame)
+    }
   }
 
   /// A new manager takes the place of the one before.

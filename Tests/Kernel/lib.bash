@@ -236,7 +236,9 @@ scratch_disk_unmounts() { umount "$scratch/disk"; }
 
 # Soft lockups and stalls are left out: a busy host causes them in a machine that it emulates.
 kernel_has_no_complaints() {
-    ! dmesg | grep -E 'WARNING: CPU|kernel BUG|BUG: unable|Oops|general protection|refcount_t|blocked for more than'
+    local messages
+    messages=$(dmesg)
+    ! grep -E 'WARNING: CPU|kernel BUG|BUG: unable|Oops|general protection|refcount_t|blocked for more than' <<< "$messages"
 }
 
 echo "kernel $(uname -r): ${0##*/}"

@@ -134,4 +134,8 @@ end_of_group() {
     check "no disk had an error" disks_had_no_error
 }
 
-disks_had_no_error() { ! dmesg | grep -E 'I/O error|critical (target|medium) error|EXT4-fs error|XFS .*(Corruption|error)'; }
+disks_had_no_error() {
+    local messages
+    messages=$(dmesg)
+    ! grep -E 'I/O error|critical (target|medium) error|EXT4-fs error|XFS .*(Corruption|error)' <<< "$messages"
+}

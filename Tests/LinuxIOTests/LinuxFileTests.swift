@@ -67,6 +67,10 @@ import Testing
       }
       #expect(error?.kind == .ioError && error?.object == path)
     }
+    // In the middle of a copy that has begun well.
+    await #expect(throws: BlockError.self) {
+      try await file.bytes(at: 0, byteCount: 1 << 20, using: workspace)
+    }
   }
 
   @Test func refusesWhatIsNoFile() async throws {

@@ -110,5 +110,7 @@ base_is_made() {
 base_is_as_it_was() { equal "the base" "$(sha256sum "$base" | cut -c -64)" "$(cat "$scratch/base.sum")"; }
 
 kernel_has_no_complaints() {
-    ! dmesg | grep -E 'WARNING: CPU|kernel BUG|BUG: unable|Oops|general protection|refcount_t|blocked for more than'
+    local messages
+    messages=$(dmesg)
+    ! grep -E 'WARNING: CPU|kernel BUG|BUG: unable|Oops|general protection|refcount_t|blocked for more than' <<< "$messages"
 }
