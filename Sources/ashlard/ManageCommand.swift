@@ -67,12 +67,7 @@ struct ManageCommand: AsyncParsableCommand {
     if let report { close(report) }
     log.notice("manager \(Release.version) of \(directories.run) runs as process \(getpid())")
 
-    do throws(BlockError) {
-      try ServiceManager.ready(status: "\(await manager.attachmentCount) devices")
-    } catch {
-      log.warning("\(error)")
-    }
-
+    tellServiceManager("\(await manager.attachmentCount) devices", log)
     let volumes = Volumes(clock: LinuxClock())
     let stop = Wish()
     let keep = Wish()
@@ -115,6 +110,15 @@ struct ManageCommand: AsyncParsableCommand {
 }
 
 extension ManageCommand {
+  /// Says that the manager is ready, if a service manager has started it.
+  private func tellServiceManager(_ status: String, _ log: Logger) {
+    do throws(BlockError) {
+      try ServiceManager.ready(status: status)
+    } catch {
+      log.warning("\(error)")
+    }
+  }
+
   /// Starts the manager, and what serves others' backstores.
   private func start(
     _ program: String, _ directories: EngineDirectories, _ log: Logger
