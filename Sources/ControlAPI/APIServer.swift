@@ -21,7 +21,7 @@ public struct APIServer: Sendable {
   private let status: @Sendable (Int) -> ManagerStatus
   private let onShutdown: @Sendable () -> Void
   private let onKeep: @Sendable () -> Void
-  private let onRestart: @Sendable () -> Void
+  private let onRestart: @Sendable () async throws(BlockError) -> Void
 
   /// Makes the interface of a manager.
   ///
@@ -33,12 +33,13 @@ public struct APIServer: Sendable {
   ///   - status: What the manager says of itself, given the number of attachments.
   ///   - onShutdown: Called when somebody asks the manager to stop.
   ///   - onKeep: Called when somebody asks the manager to stay also with nothing to do.
-  ///   - onRestart: Called when somebody asks the manager to make way for the program that is installed now.
+  ///   - onRestart: Called when somebody asks the manager to make way for the program that is installed now; throws if
+  ///     that one cannot take its place.
   public init(
     _ manager: Manager, _ sandboxes: Sandboxes, _ volumes: Volumes, _ services: HostServices,
     status: @escaping @Sendable (Int) -> ManagerStatus,
     onShutdown: @escaping @Sendable () -> Void, onKeep: @escaping @Sendable () -> Void,
-    onRestart: @escaping @Sendable () -> Void
+    onRestart: @escaping @Sendable () async throws(BlockError) -> Void
   ) {
     self.manager = manager
     self.sandboxes = sandboxes
@@ -77,8 +78,10 @@ public struct APIServer: Sendable {
       return try Self.reply(status(await manager.attachmentCount))
     }
     router.post("/v1/restart") { _, _ in
-      onRestart()
-      return try Self.reply(status(await manager.attachmentCount))
+      try await Self.explained { () async throws(BlockError) in
+        try await onRestart()
+        return status(await manager.attachmentCount)
+      }
     }
     router.get("/v1/attachments") { _, _ in
       try Self.reply(await manager.list())

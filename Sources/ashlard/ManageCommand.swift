@@ -81,7 +81,8 @@ struct ManageCommand: AsyncParsableCommand {
           root: directories.root, run: directories.run)
       },
       onShutdown: { stop.raise() }, onKeep: { keep.raise() },
-      onRestart: {
+      onRestart: { () async throws(BlockError) in
+        try await Self.tryOut(program)
         restart.raise()
         stop.raise()
       })
@@ -132,6 +133,21 @@ extension ManageCommand {
       log: log)
     if let plan { try await backstores.serve(plan, manager, log) }
     return manager
+  }
+
+  /// Sees to it that the program that is installed now can take our place: once we are gone it is too late.
+  ///
+  /// - Throws: `unavailable` if it does not say its version; others by errno.
+  private static func tryOut(_ program: String) async throws(BlockError) {
+    let answer = try await BlockingExecutor(label: "ashlard upgrade").run { () async throws(BlockError) in
+      try ChildProcess.ask(program, ["--version"], limit: 4096, deadline: .seconds(20))
+    }
+    guard case .exited(0) = answer.end, !answer.output.isEmpty else {
+      throw BlockError(
+        .unavailable, step: "go over to", object: program,
+        cause: "asked for its version, it has ended with: \(answer.end)",
+        remedy: "Install the program anew; the manager that runs stays.")
+    }
   }
 
   /// Goes over to the program that is installed now, with the same options.
