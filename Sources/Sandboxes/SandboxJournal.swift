@@ -3,16 +3,15 @@ import BlockCore
 import FoundationEssentials
 import GRDB
 import LinuxIO
+import Synchronization
 
 /// What the sandboxes of an instance are, written down before the kernel or a file is touched.
 ///
 /// It is a file beside the attachments' journal: what it speaks of, stores and their bases, outlives a power cut,
 /// so that its commits have to.
-struct SandboxJournal: Sendable {
+final class SandboxJournal: Sendable {
   /// One sandbox.
-  struct Row: Codable, FetchableRecord, PersistableRecord, Sendable {
-    static let databaseTableName = "sandbox"
-
+  struct Row: Sendable {
     /// What the user calls it.
     var name: String
     /// 16 hexadecimal digits that no other sandbox ever has: part of its devices' UUIDs.
@@ -46,9 +45,7 @@ struct SandboxJournal: Sendable {
   }
 
   /// The content of a base, computed once.
-  struct BaseRow: Codable, FetchableRecord, PersistableRecord, Sendable {
-    static let databaseTableName = "base"
-
+  struct BaseRow: Sendable {
     /// `st_dev` and `st_ino`.
     var device: Int64
     var inode: Int64
@@ -60,22 +57,11 @@ struct SandboxJournal: Sendable {
     var sha256: String
   }
 
-  /// Who stands on the loop device of a base.
-  struct LoopRow: Codable, FetchableRecord, PersistableRecord, Sendable {
-    static let databaseTableName = "loopReference"
-
-    /// The base's `st_dev` and `st_ino`.
-    var device: Int64
-    var inode: Int64
-    /// The ID of the sandbox.
-    var owner: String
-    /// The boot that the loop device belongs to.
-    var bootID: String
-  }
-
   /// Tells this instance's kernel devices from those of every other: 8 hexadecimal digits.
   let instance: String
   private let database: DatabaseQueue
+  /// Whether the connection waits at each commit until that is on stable storage.
+  private let isDurable = Mutex(true)
 
   /// Opens the journal, and makes it if it is not there.
   ///
@@ -99,46 +85,16 @@ struct SandboxJournal: Sendable {
     }
   }
 
-  private static var migrator: DatabaseMigrator {
-    var migrator = DatabaseMigrator()
-    migrator.registerMigration("1: sandboxes") { database in
-      try database.create(table: "instance") { $0.column("id", .text).notNull() }
-      try database.create(table: Row.databaseTableName) { table in
-        table.primaryKey("name", .text)
-        table.column("id", .text).notNull().unique()
-        for column in ["state", "driver", "store", "storeID", "base", "baseSHA256", "bootID"] {
-          table.column(column, .text).notNull()
-        }
-        for column in ["thinID", "baseSize", "size", "quota"] { table.column(column, .integer).notNull() }
-        table.column("createdAt", .double).notNull()
-        table.column("temporary", .text)
-      }
-      try database.create(table: BaseRow.databaseTableName) { table in
-        table.column("device", .integer).notNull()
-        table.column("inode", .integer).notNull()
-        for column in ["size", "modified", "changed"] { table.column(column, .integer).notNull() }
-        table.column("sha256", .text).notNull()
-        table.primaryKey(["device", "inode"])
-      }
-      try database.create(table: LoopRow.databaseTableName) { table in
-        table.column("device", .integer).notNull()
-        table.column("inode", .integer).notNull()
-        table.column("owner", .text).notNull()
-        table.column("bootID", .text).notNull()
-        table.primaryKey(["device", "inode", "owner"])
-      }
-    }
-    return migrator
-  }
-
   /// All sandboxes, the oldest first.
   func rows() throws(BlockError) -> [Row] {
-    try read { try Row.order(Column("createdAt"), Column("name")).fetchAll($0) }
+    try read { try Row.fetchAll(try $0.cachedStatement(sql: Row.select + " ORDER BY createdAt, name")) }
   }
 
   /// One sandbox; `nil` if there is none of that name.
   func row(_ name: String) throws(BlockError) -> Row? {
-    try read { try Row.fetchOne($0, key: name) }
+    try read {
+      try Row.fetchOne(try $0.cachedStatement(sql: Row.select + " WHERE name = ?"), arguments: [name])
+    }
   }
 
   /// Writes a sandbox down, or what has changed of it.
@@ -146,15 +102,15 @@ struct SandboxJournal: Sendable {
   /// - Parameter isDurable: Whether it has to outlive a power cut. What only says where a verb has come to has not:
   ///   the kernel's devices, which it is about, do not either.
   func save(_ row: Row, isDurable: Bool = true) throws(BlockError) {
-    try write(isDurable: isDurable) { try row.save($0) }
+    try write(isDurable: isDurable) { try Self.save(row, $0) }
   }
 
   /// Writes a new sandbox down; false if there is one of that name.
   func insert(_ row: Row) throws(BlockError) -> Bool {
     try write { database in
-      if try Row.exists(database, key: row.name) { return false }
-      try row.insert(database)
-      return true
+      try database.cachedStatement(sql: Row.insert + " ON CONFLICT (name) DO NOTHING").execute(
+        arguments: row.values)
+      return database.changesCount == 1
     }
   }
 
@@ -162,9 +118,9 @@ struct SandboxJournal: Sendable {
   ///
   /// It need not outlive a power cut: that the sandbox is to go is written down already.
   func remove(_ row: Row) throws(BlockError) {
-    try write(isDurable: false) { database in
-      try database.execute(sql: "DELETE FROM loopReference WHERE owner = ?", arguments: [row.id])
-      _ = try Row.deleteOne(database, key: row.name)
+    try writeTogether { database in
+      try Self.forgetReference(of: row, database)
+      try database.cachedStatement(sql: "DELETE FROM sandbox WHERE name = ?").execute(arguments: [row.name])
     }
   }
 
@@ -172,51 +128,47 @@ struct SandboxJournal: Sendable {
   func base(_ file: FileIdentity) throws(BlockError) -> BaseRow? {
     try read {
       try BaseRow.fetchOne(
-        $0,
-        key: [
-          "device": Int64(bitPattern: file.device), "inode": Int64(bitPattern: file.inode),
-        ])
+        try $0.cachedStatement(sql: BaseRow.select + " WHERE device = ? AND inode = ?"),
+        arguments: Self.key(file))
     }
   }
 
   /// Notes the digest of a base.
   func save(_ base: BaseRow) throws(BlockError) {
-    try write { try base.save($0) }
+    try write { try $0.cachedStatement(sql: BaseRow.replace).execute(arguments: base.values) }
   }
 
   /// Notes that a sandbox stands on the loop device of a base, and what else has changed of it.
   func addReference(_ file: FileIdentity, of row: Row) throws(BlockError) {
     // It is about this boot only.
-    try write(isDurable: false) { database in
-      try LoopRow(
-        device: Int64(bitPattern: file.device), inode: Int64(bitPattern: file.inode), owner: row.id,
-        bootID: row.bootID
-      ).save(database)
-      try row.save(database)
+    try writeTogether { database in
+      try database.cachedStatement(
+        sql: "REPLACE INTO loopReference (device, inode, owner, bootID) VALUES (?, ?, ?, ?)"
+      ).execute(arguments: Self.key(file) + [row.id, row.bootID])
+      try Self.save(row, database)
     }
   }
 
   /// Notes that a sandbox has left the loop device of its base, and what else has changed of it.
   func dropReference(of row: Row) throws(BlockError) {
-    try write(isDurable: false) { database in
-      try database.execute(sql: "DELETE FROM loopReference WHERE owner = ?", arguments: [row.id])
-      try row.save(database)
+    try writeTogether { database in
+      try Self.forgetReference(of: row, database)
+      try Self.save(row, database)
     }
   }
 
   /// How many sandboxes stand on the loop device of a base in this boot.
   func referenceCount(of file: FileIdentity, bootID: String) throws(BlockError) -> Int {
     try read { database in
-      try LoopRow.filter(
-        Column("device") == Int64(bitPattern: file.device) && Column("inode") == Int64(bitPattern: file.inode)
-          && Column("bootID") == bootID
-      ).fetchCount(database)
+      let count = try database.cachedStatement(
+        sql: "SELECT COUNT(*) FROM loopReference WHERE device = ? AND inode = ? AND bootID = ?")
+      return try Int.fetchOne(count, arguments: Self.key(file) + [bootID]) ?? 0
     }
   }
 
   /// Forgets bases that no sandbox has, and references of other boots; says how many.
   func tidy(bootID: String) throws(BlockError) -> Int {
-    try write { database in
+    try writeTogether(isDurable: true) { database in
       try database.execute(
         sql: "DELETE FROM base WHERE sha256 NOT IN (SELECT baseSHA256 FROM sandbox)")
       let bases = database.changesCount
@@ -227,25 +179,60 @@ struct SandboxJournal: Sendable {
     }
   }
 
-  private func read<Value>(_ body: (Database) throws -> Value) throws(BlockError) -> Value {
-    try Self.explained("read", "the sandboxes' journal") { try database.read(body) }
+  private static func key(_ file: FileIdentity) -> StatementArguments {
+    [Int64(bitPattern: file.device), Int64(bitPattern: file.inode)]
   }
 
+  private static func save(_ row: Row, _ database: Database) throws {
+    try database.cachedStatement(sql: Row.replace).execute(arguments: row.values)
+  }
+
+  private static func forgetReference(of row: Row, _ database: Database) throws {
+    try database.cachedStatement(sql: "DELETE FROM loopReference WHERE owner = ?").execute(arguments: [row.id]
+    )
+  }
+
+  /// Runs one statement that reads.
+  ///
+  /// It needs no transaction, which would cost more than itself.
+  private func read<Value>(_ body: (Database) throws -> Value) throws(BlockError) -> Value {
+    try Self.explained("read", "the sandboxes' journal") { try database.unsafeRead(body) }
+  }
+
+  /// Runs one statement that writes, in a transaction of its own.
   private func write<Value>(
     isDurable: Bool = true, _ body: (Database) throws -> Value
   ) throws(BlockError) -> Value {
     try Self.explained("write", "the sandboxes' journal") {
       try database.writeWithoutTransaction { database in
-        // With NORMAL, what is written in WAL mode is safe from our end but not from the machine's.
-        try database.execute(sql: "PRAGMA synchronous = \(isDurable ? "FULL" : "NORMAL")")
-        var value: Value?
-        try database.inTransaction {
-          value = try body(database)
-          return .commit
-        }
-        guard let value else { throw DatabaseError(message: "the transaction has no result") }
-        return value
+        try set(isDurable: isDurable, database)
+        return try body(database)
       }
+    }
+  }
+
+  /// Runs statements that write, in one transaction.
+  private func writeTogether<Value>(
+    isDurable: Bool = false, _ body: (Database) throws -> Value
+  ) throws(BlockError) -> Value {
+    try write(isDurable: isDurable) { database in
+      var value: Value?
+      try database.inTransaction {
+        value = try body(database)
+        return .commit
+      }
+      guard let value else { throw DatabaseError(message: "the transaction has no result") }
+      return value
+    }
+  }
+
+  /// Says what the next commits have to outlive.
+  private func set(isDurable: Bool, _ database: Database) throws {
+    try self.isDurable.withLock { known in
+      guard known != isDurable else { return }
+      // With NORMAL, what is written in WAL mode is safe from our end but not from the machine's.
+      try database.execute(sql: "PRAGMA synchronous = \(isDurable ? "FULL" : "NORMAL")")
+      known = isDurable
     }
   }
 
