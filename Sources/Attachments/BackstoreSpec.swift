@@ -30,27 +30,14 @@ public struct BackstoreSpec: Sendable, Hashable, Codable {
   }
 
   /// The token before the configuration's first slash.
-  public var subtype: String { Self.subtype(of: configuration) }
-
-  /// The token before a configuration's first slash.
-  public static func subtype(of configuration: String) -> String {
-    cut(configuration, at: UInt8(ascii: "/")).before
-  }
+  public var subtype: String { BackstoreConfiguration(configuration).subtype }
 
   /// What stands behind the configuration's first slash.
-  public var detail: String { Self.cut(configuration, at: UInt8(ascii: "/")).behind }
+  public var detail: String { BackstoreConfiguration(configuration).detail ?? "" }
 
   /// The path of an overlaybd image's configuration: only the snapshot interface has a use for what follows the
   /// semicolon.
-  public var overlaybdPath: String { Self.cut(detail, at: UInt8(ascii: ";")).before }
-
-  /// Cuts a text at a byte's first occurrence; without one, all of it is before.
-  ///
-  /// A character of Swift's is no measure: a slash and a combining accent behind it are one.
-  private static func cut(_ text: String, at byte: UInt8) -> (before: String, behind: String) {
-    guard let place = text.utf8.firstIndex(of: byte) else { return (text, "") }
-    return (String(text[..<place]), String(text[text.utf8.index(after: place)...]))
-  }
+  public var overlaybdPath: String { BackstoreConfiguration.cut(detail, at: UInt8(ascii: ";")).before }
 
   /// The subtypes that this engine serves by itself.
   public enum Subtype: String, Sendable, CaseIterable {

@@ -48,7 +48,11 @@ public actor BackstoreService {
     do throws(BlockError) {
       let events = try TCMUEvents.start(promising: options.subtypes) { message in log.warning("\(message)") }
       let releases = try DeviceReleases.start { message in log.warning("\(message)") }
-      try AnswerExemption.start(options.subtypes, events) { message in log.info("\(message)") }
+      try AnswerExemption.start(options.subtypes, events) { message in
+        log.warning("\(message)")
+      } onExempted: { backstore in
+        log.info("\(backstore): nobody waits for an answer, since other daemons listen, too")
+      }
       service = BackstoreService(manager, options, events, releases, log)
       await service.takeOver()
     } catch {
@@ -72,7 +76,7 @@ public actor BackstoreService {
   }
 
   func isOurs(_ configuration: String) -> Bool {
-    subtypes.contains(BackstoreSpec.subtype(of: configuration))
+    subtypes.contains(BackstoreConfiguration(configuration).subtype)
   }
 
   /// Whether an engine has made it for itself, this one or another instance: with our serial number, and without

@@ -50,7 +50,7 @@ extension BackstoreSpec {
   /// are served by other processes.
   private static func isServedByOthers() throws(BlockError) -> Bool {
     guard let listeners = try TCMUEvents.otherListeners(), !listeners.isEmpty else { return false }
-    let devices = UIODevice.all().filter { subtype(of: $0.configuration) == Subtype.overlaybd.rawValue }
+    let devices = UIODevice.all().filter { $0.subtype == Subtype.overlaybd.rawValue }
     return listeners.contains { listener in
       listener.command.hasPrefix(foreignPrefix)
         || listener.program?.hasPrefix(foreignPrefix) ?? false

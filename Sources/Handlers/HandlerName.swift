@@ -18,13 +18,14 @@ public struct HandlerConfiguration: Sendable, Hashable {
         .exhausted, step: "read", object: "a backstore's configuration",
         cause: "it has \(text.utf8.count) bytes, and \(Limits.backstoreConfigBytes) are allowed")
     }
-    guard let slash = text.utf8.firstIndex(of: UInt8(ascii: "/")) else {
+    let parts = BackstoreConfiguration(text)
+    guard let rest = parts.detail else {
       throw BlockError(
         .invalidArgument, step: "read the configuration", object: text, cause: "it has no `/`",
         remedy: "Write SUBTYPE/CONFIGURATION.")
     }
-    subtype = String(text[..<slash])
-    rest = String(text[text.utf8.index(after: slash)...])
+    subtype = parts.subtype
+    self.rest = rest
     try HandlerName.check(subtype, of: "the configuration \(text)")
   }
 }

@@ -1,14 +1,23 @@
+import BlockCore
 import CLinux
 import Glibc
+import SystemPackage
 
 /// Stream sockets in the file system.
 public enum UnixStream {
   /// Whether somebody listens at a path.
-  public static func isListening(at path: String) -> Bool {
+  ///
+  /// - Throws: `permissionDenied` if the caller may not know, others by errno.
+  public static func isListening(at path: String) throws(BlockError) -> Bool {
     let raw = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | clinux_SOCK_CLOEXEC, 0)
-    guard raw >= 0 else { return false }
+    guard raw >= 0 else { throw BlockError(errno: Errno(rawValue: errno), step: "make", object: "a socket") }
     let descriptor = Descriptor(owning: raw)
-    return SocketAddress.withAddress(path) { connect(descriptor.raw, $0, $1) } == 0
+    if SocketAddress.withAddress(path, { connect(descriptor.raw, $0, $1) }) == 0 { return true }
+    let code = Errno(rawValue: errno)
+    switch code {
+    case .noSuchFileOrDirectory, .connectionRefused, .notDirectory: return false
+    default: throw BlockError(errno: code, step: "connect to", object: path)
+    }
   }
 }
 

@@ -56,9 +56,11 @@ extension Sandboxes {
 
   /// Calls off what takes long with a sandbox; false if there is nothing.
   public func cancelWork(of name: SandboxName) -> Bool {
-    guard let work = watch.withLock({ $0.works[name.text] }), work.kind != "merge" else { return false }
-    work.cancel()
-    return true
+    watch.withLock { watch in
+      guard let work = watch.works[name.text], work.kind != "merge" else { return false }
+      work.cancel()
+      return true
+    }
   }
 
   /// Runs a body that takes long, so that it can be watched and called off.
@@ -68,8 +70,17 @@ extension Sandboxes {
     let progress = Progress()
     let task = executor.start { () async throws(BlockError) in try await body(progress) }
     watch.withLock { $0.works[name] = .init(kind: kind, progress: progress, cancel: { task.cancel() }) }
-    defer { watch.withLock { $0.works[name] = nil } }
-    return try await task.value.get()
+    let result = await task.value
+    let isCalledOff = watch.withLock { watch in
+      watch.works[name] = nil
+      return task.isCancelled
+    }
+    let value = try result.get()
+    // Whoever was told that it is called off is not to find it done.
+    guard !isCalledOff else {
+      throw BlockError(.cancelled, step: kind, object: name, cause: "it was called off")
+    }
+    return value
   }
 
   /// Looks after the sandboxes until the task is cancelled: finishes what had to wait for somebody, and tells how full

@@ -24,6 +24,7 @@ public final class AnswerExemption: Sendable {
   private let subtypes: Set<String>
   private let events: TCMUEvents
   private let onReport: @Sendable (String) -> Void
+  private let onExempted: @Sendable (Backstore) -> Void
   private let watches: FileWatches
 
   private static let core = ConfigDirectory("\(TargetConfiguration.root)/core")
@@ -35,19 +36,23 @@ public final class AnswerExemption: Sendable {
   /// - Parameters:
   ///   - subtypes: Those that are exempted.
   ///   - events: They tell who else listens.
-  ///   - onReport: Called, on any thread, with what a log should hold.
+  ///   - onReport: Called, on any thread, with what went wrong.
+  ///   - onExempted: Called, on any thread, with what was exempted.
   /// - Throws: By errno.
   public static func start(
-    _ subtypes: Set<String>, _ events: TCMUEvents, onReport: @escaping @Sendable (String) -> Void
+    _ subtypes: Set<String>, _ events: TCMUEvents, onReport: @escaping @Sendable (String) -> Void,
+    onExempted: @escaping @Sendable (Backstore) -> Void
   ) throws(BlockError) {
-    let exemption = try AnswerExemption(subtypes, events, onReport)
+    let exemption = try AnswerExemption(subtypes, events, onReport, onExempted)
     let core = try exemption.watches.add(Self.core.path, .created)
     try WorkerThread(name: "tcmu-exemption") { exemption.run(core) }.detach()
   }
 
   private init(
-    _ subtypes: Set<String>, _ events: TCMUEvents, _ onReport: @escaping @Sendable (String) -> Void
+    _ subtypes: Set<String>, _ events: TCMUEvents, _ onReport: @escaping @Sendable (String) -> Void,
+    _ onExempted: @escaping @Sendable (Backstore) -> Void
   ) throws(BlockError) {
+    self.onExempted = onExempted
     self.subtypes = subtypes
     self.events = events
     self.onReport = onReport
@@ -145,14 +150,14 @@ public final class AnswerExemption: Sendable {
   /// - Returns: Whether there is nothing more to wait for.
   private func isSettled(_ backstore: Backstore, _ hasOthers: inout Bool) -> Bool {
     guard let configuration = backstore.attribute("dev_config"),
-      subtypes.contains(UIODevice.Entry.subtype(of: configuration))
+      subtypes.contains(BackstoreConfiguration(configuration).subtype)
     else { return false }
     // Whether somebody has come is asked again; whether he has gone is not that important.
     if !hasOthers { hasOthers = events.hasOtherListeners }
     guard hasOthers, !backstore.isEnabled else { return true }
     do throws(BlockError) {
       try backstore.exempt()
-      onReport("\(backstore): nobody waits for an answer, since other daemons listen, too")
+      onExempted(backstore)
     } catch {
       if error.kind != .notFound { onReport("\(backstore): others may refuse it: \(error)") }
     }

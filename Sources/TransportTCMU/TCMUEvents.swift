@@ -132,17 +132,26 @@ public final class TCMUEvents: Sendable {
   }
 
   /// Answers at once that a new backstore will be served, if it is one of ours and others would refuse it.
+  ///
+  /// One that is exempted is answered, too: if that came after the kernel had begun to wait, it keeps a note of the
+  /// backstore, which only an answer takes away, beyond the backstore's end.
   private func promised(_ event: TCMUEvent, _ onReport: @Sendable (String) -> Void) -> TCMUEvent {
     guard case .added = event.kind, let entry = event.entry, subtypes.contains(entry.subtype),
-      entry.backstore.waitsForAnswers, hasOtherListeners
+      hasOtherListeners
     else { return event }
     var event = event
+    event.isAnswered = true
+    do throws(BlockError) {
+      // First, so that what comes next of it is waited for by nobody.
+      if entry.backstore.waitsForAnswers { try entry.backstore.exempt() }
+    } catch {
+      onReport("\(entry.backstore): others may refuse it: \(error)")
+    }
     do throws(BlockError) {
       try answer(event)
-      event.isAnswered = true
-      try entry.backstore.exempt()
     } catch {
-      onReport("\(entry.backstore): others may have refused it: \(error)")
+      // Not found: nobody waits, since it was exempted in time, or others have answered.
+      if error.kind != .notFound { onReport("\(entry.backstore): others may have refused it: \(error)") }
     }
     return event
   }

@@ -23,11 +23,7 @@ public struct UIODevice: ~Copyable, Sendable {
     }
 
     /// What stands before the configuration's first slash, which says who serves it.
-    var subtype: String { Self.subtype(of: configuration) }
-
-    static func subtype(of configuration: String) -> String {
-      String(decoding: configuration.utf8.prefix { $0 != UInt8(ascii: "/") }, as: UTF8.self)
-    }
+    public var subtype: String { BackstoreConfiguration(configuration).subtype }
 
     /// Reads the name that the kernel gives a device: `tcm-user/HBA/NAME/CONFIGURATION`.
     ///

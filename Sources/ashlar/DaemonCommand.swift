@@ -19,7 +19,7 @@ struct DaemonCommand: AsyncParsableCommand {
 
     func run() async throws {
       let daemon = Daemon(instance.directories)
-      guard daemon.isRunning else { return try await daemon.start(idleExit: 0) }
+      guard try daemon.isRunning else { return try await daemon.start(idleExit: 0) }
       // It may be one that a command has started and that would end by itself.
       let client = APIClient(socket: instance.directories.apiSocket)
       let status: ManagerStatus = try await client.call(.post, "/v1/keep")
@@ -39,7 +39,7 @@ struct DaemonCommand: AsyncParsableCommand {
 
     func run() async throws {
       let directories = instance.directories
-      guard Daemon(directories).isRunning else {
+      guard try Daemon(directories).isRunning else {
         throw BlockError(
           .unavailable, step: "speak to", object: "the manager of \(directories.run)",
           cause: "none is running",
@@ -64,7 +64,7 @@ struct DaemonCommand: AsyncParsableCommand {
       let directories = instance.directories
       let daemon = Daemon(directories)
       let client = APIClient(socket: directories.apiSocket)
-      guard daemon.isRunning, let status = try await DaemonCommand.ask(client, .get, "/v1/status") else {
+      guard try daemon.isRunning, let status = try await DaemonCommand.ask(client, .get, "/v1/status") else {
         return Output.note("ashlar: no manager is running")
       }
       _ = try await DaemonCommand.ask(client, .post, "/v1/shutdown")

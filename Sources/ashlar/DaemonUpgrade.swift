@@ -20,7 +20,7 @@ extension DaemonCommand {
 
     func run() async throws {
       let client = APIClient(socket: instance.directories.apiSocket)
-      guard Daemon(instance.directories).isRunning else {
+      guard try Daemon(instance.directories).isRunning else {
         throw BlockError(
           .unavailable, step: "upgrade", object: "the manager of \(instance.directories.run)",
           cause: "none is running", remedy: "Start the one that is installed now: ashlar daemon start.")

@@ -58,11 +58,15 @@ struct Daemon: Sendable {
   }
 
   /// Whether a manager listens.
-  var isRunning: Bool { UnixStream.isListening(at: directories.apiSocket) }
+  ///
+  /// - Throws: `permissionDenied` if the caller may not speak to it.
+  var isRunning: Bool {
+    get throws(BlockError) { try UnixStream.isListening(at: directories.apiSocket) }
+  }
 
   /// A client of the manager that runs, or of one that is started for it.
   func client() async throws(BlockError) -> APIClient {
-    if !isRunning { try await start(idleExit: Self.idleSeconds) }
+    if try !isRunning { try await start(idleExit: Self.idleSeconds) }
     return APIClient(socket: directories.apiSocket)
   }
 
@@ -89,7 +93,7 @@ struct Daemon: Sendable {
     let end = clock.now + patience
     while clock.now < end {
       try await pause(.milliseconds(20))
-      if isRunning { return true }
+      if try isRunning { return true }
     }
     return false
   }
@@ -107,7 +111,7 @@ struct Daemon: Sendable {
           "--report", "3",
         ],
         descriptors: [0: null.raw, 1: log.raw, 2: log.raw, 3: report.programsEnd]))
-    while !isRunning {
+    while try !isRunning {
       if waitpid(pid, nil, WNOHANG) != 0 { throw failure("it ended at once", report.text()) }
       guard clock.now < end else { throw failure("it did not answer within \(Self.startDeadline)") }
       try await pause(.milliseconds(5))

@@ -44,7 +44,7 @@ enum TCMUSupport {
 
   private static var devices: HostSupport.Finding {
     let devices = UIODevice.all()
-    let subtypes = Set(devices.map { BackstoreSpec.subtype(of: $0.configuration) }).sorted()
+    let subtypes = Set(devices.map(\.subtype)).sorted()
     return .init(
       "devices", true,
       devices.isEmpty ? "none" : "\(devices.count), of the subtypes \(subtypes.joined(separator: ", "))")

@@ -70,8 +70,8 @@ final class PrivateBus: @unchecked Sendable {
         arguments: ["--config-file=\(configuration)", "--nofork", "--nopidfile"],
         descriptors: [:]))
     daemon = pid
-    for _ in 0..<400 where !UnixStream.isListening(at: scratch("bus")) { usleep(50_000) }
-    try #require(UnixStream.isListening(at: scratch("bus")), "dbus-daemon does not listen")
+    for _ in 0..<400 where try !UnixStream.isListening(at: scratch("bus")) { usleep(50_000) }
+    try #require(try UnixStream.isListening(at: scratch("bus")), "dbus-daemon does not listen")
   }
 
   /// Ends the daemon, and with it every connection.
