@@ -52,3 +52,16 @@ public struct RandomNumbers: RandomNumberGenerator {
 
   public mutating func next() -> UInt64 { source.next() }
 }
+
+extension HostClock {
+  /// Sleeps for a time between two looks at something.
+  ///
+  /// - Throws: `cancelled` if the caller withdraws meanwhile.
+  public func pause(for time: Duration) async throws(BlockError) {
+    do {
+      try await sleep(for: time)
+    } catch {
+      throw BlockError(.cancelled, step: "wait for", object: "a device", cause: "the caller withdrew")
+    }
+  }
+}

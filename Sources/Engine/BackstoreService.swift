@@ -117,7 +117,7 @@ public actor BackstoreService {
     guard let entry = event.entry else { return true }
     let backstore = entry.backstore
     let known = await manager.attachment(of: backstore)
-    guard known != nil || isOurs(entry.configuration) else { return try isForUs(event, entry) }
+    guard known != nil || isOurs(entry.configuration) else { return try await isForUs(event, entry) }
     // Whoever removes it holds its directory locked until he is answered: a look into it would wait for ever.
     if case .removed = event.kind { return known?.spec.backstore?.role != .own }
     let isAwaited = !event.isAnswered && backstore.waitsForAnswers
@@ -155,10 +155,15 @@ public actor BackstoreService {
     }
   }
 
-  /// Another daemon that listens answers for its own; without one nobody would.
-  private func isForUs(_ event: TCMUEvent, _ entry: UIODevice.Entry) throws(BlockError) -> Bool {
-    guard let others = try TCMUEvents.otherListeners(), others.isEmpty else { return false }
-    guard case .added = event.kind else { return true }
+  /// Another daemon that listens answers for its own, and refuses what nobody knows; without one nobody would.
+  private func isForUs(_ event: TCMUEvent, _ entry: UIODevice.Entry) async throws(BlockError) -> Bool {
+    guard let others = try TCMUEvents.otherListeners(), others.allSatisfy(\.isOurs) else { return false }
+    guard case .added = event.kind else { return others.isEmpty }
+    if !others.isEmpty {
+      // They promise their own at once and say nothing of all else, as we do.
+      try await manager.clock.pause(for: .seconds(1))
+      guard entry.backstore.waitsForAnswers, !entry.backstore.isEnabled else { return false }
+    }
     throw BlockError(
       .notFound, step: "serve", object: "\(entry.backstore)",
       cause: "nobody here knows the subtype of \(entry.configuration)")

@@ -10,6 +10,8 @@ import TransportTCMU
 /// It can stop, crash or be replaced at any time; the next one takes over what the journal speaks of.
 public actor Manager {
   private let context: Attachment.Context
+  /// The host's clock.
+  nonisolated var clock: any HostClock { context.services.clock }
   private let transportCheck: @Sendable (TransportChoice) throws(BlockError) -> Void
   private var attachments: [AttachmentID: Attachment] = [:]
   private var lastActivity: Duration

@@ -168,16 +168,3 @@ struct StoreFile: Sendable {
     }
   }
 }
-
-extension HostClock {
-  /// Sleeps for a time between two looks at something.
-  ///
-  /// - Throws: `cancelled` if the caller withdraws meanwhile.
-  func pause(for time: Duration) async throws(BlockError) {
-    do {
-      try await sleep(for: time)
-    } catch {
-      throw BlockError(.cancelled, step: "wait for", object: "a device", cause: "the caller withdrew")
-    }
-  }
-}

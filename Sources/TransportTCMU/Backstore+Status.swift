@@ -27,7 +27,7 @@ extension Backstore {
   func attribute(_ name: String) -> String? { ConfigDirectory(path).read("attrib/\(name)") }
 
   /// Whether it has a device, or did have one when this was asked.
-  var isEnabled: Bool { ConfigDirectory(path).read("enable") == "1" }
+  public var isEnabled: Bool { ConfigDirectory(path).read("enable") == "1" }
 
   /// Has the kernel wait for nobody's answer, from when it is enabled on.
   ///

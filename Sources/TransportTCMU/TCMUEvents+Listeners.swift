@@ -15,6 +15,9 @@ extension TCMUEvents {
       ConfigDirectory("/proc/\(pid)").link("exe")?.split(separator: "/").last.map(String.init)
     }
 
+    /// Whether it is a manager of this engine, of another instance.
+    public var isOurs: Bool { command == "ashlard" }
+
     /// Whether it has a device open: then it serves it.
     public func hasOpen(_ device: UIODevice.Entry) -> Bool {
       ConfigDirectory("/proc/\(pid)/fd").links.contains { $0.target == UIODevice.path(device.number) }
