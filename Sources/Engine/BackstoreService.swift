@@ -105,7 +105,9 @@ public actor BackstoreService {
     do throws(BlockError) {
       try events.answer(event, status)
     } catch {
-      log.notice("the kernel did not take an answer: \(error)")
+      // Not found: nobody waits, since it is exempted or others have answered.
+      log.log(
+        level: error.kind == .notFound ? .debug : .notice, "the kernel did not take an answer: \(error)")
     }
   }
 
