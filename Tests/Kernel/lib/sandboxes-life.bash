@@ -158,9 +158,9 @@ zeros_stay_zeros() {
         dd if=/dev/zero of="$(device z)" bs=4k seek=321 count=3 oflag=direct conv=notrunc status=none
         blkdiscard --zeroout --offset $((24 * 65536)) --length 65536 "$(device z)"
         zeros_are_there() {
-            equal "not zero in the first blocks" "$(dd if="$1" bs=4k count=24 iflag=direct status=none | tr -d '\0' | wc -c)" 0
-            equal "not zero in a part" "$(dd if="$1" bs=4k skip=321 count=3 iflag=direct status=none | tr -d '\0' | wc -c)" 0
-            equal "not zero in the whole" "$(dd if="$1" bs=64k skip=24 count=1 iflag=direct status=none | tr -d '\0' | wc -c)" 0
+            equal "not zero in the first blocks" "$(content "$1" bs=4k count=24 | tr -d '\0' | wc -c)" 0
+            equal "not zero in a part" "$(content "$1" bs=4k skip=321 count=3 | tr -d '\0' | wc -c)" 0
+            equal "not zero in the whole" "$(content "$1" bs=64k skip=24 count=1 | tr -d '\0' | wc -c)" 0
         }
         zeros_are_there "$(device z)"
         sum=$(digest "$(device z)")

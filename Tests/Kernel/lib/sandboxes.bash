@@ -69,12 +69,13 @@ no_loops() { [ -z "$(losetup -a)" ]; }
 device() { echo "/dev/mapper/ashlar-$1"; }
 # takes_direct_io FILE: not so on the tmpfs of an older kernel.
 takes_direct_io() { dd if="$1" of=/dev/null bs=4k count=1 iflag=direct 2> /dev/null; }
-# digest DEVICE|FILE: a device without what is cached of it.
-digest() {
+# content DEVICE|FILE [OPTION...]: by dd; a device without what is cached of it.
+content() {
     local flags=()
     [ ! -b "$1" ] || flags=(iflag=direct)
-    dd if="$1" bs=1M "${flags[@]}" status=none | sha256sum | cut -c -64
+    dd if="$1" "${flags[@]}" status=none "${@:2}"
 }
+digest() { content "$1" bs=1M | sha256sum | cut -c -64; }
 instance() { journal 'select id from instance'; }
 references() { journal 'select count(*) from loopReference'; }
 
