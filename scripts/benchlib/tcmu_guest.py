@@ -23,6 +23,7 @@ WORKLOADS = {
     "4 KiB random write, depth 1": ["--rw=randwrite", "--bs=4k", "--iodepth=1"],
     "4 KiB random write, depth 32": ["--rw=randwrite", "--bs=4k", "--iodepth=32"],
     "128 KiB sequential read, depth 8": ["--rw=read", "--bs=128k", "--iodepth=8"],
+    "128 KiB sequential write, depth 8": ["--rw=write", "--bs=128k", "--iodepth=8"],
 }
 
 
@@ -100,7 +101,7 @@ def fio(path, options, seconds, pid):
         "fio", "--name=bench", f"--filename={path}", "--thread", "--ioengine=libaio", "--direct=1", *options,
         f"--runtime={seconds:g}", "--time_based", "--output-format=json")
     job = json.loads(output[output.index("{"):])["jobs"][0]
-    side = job["write"] if "randwrite" in options[0] else job["read"]
+    side = job["write"] if "write" in options[0] else job["read"]
     spent = (processor_seconds(pid) - before) * 1e6 / max(side["total_ios"], 1) if pid else None
     return side["bw_bytes"] / 1e6 if "--bs=128k" in options else side["iops"], spent
 
