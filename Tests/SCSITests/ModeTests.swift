@@ -1,5 +1,6 @@
 import BlockCore
 import SCSI
+import Synchronization
 import TestKit
 import Testing
 
@@ -129,5 +130,36 @@ import Testing
     let readOnly = Initiator(ScriptedDisk(isReadOnly: true))
     let answer = await readOnly.send([0x15, 0x10, 0, 0, 24, 0], data: [0, 0, 0, 0] + off)
     #expect(answer.sense == 0x52600)
+  }
+
+  @Test func settingsAreToldAndTaken() async {
+    let told = Mutex<Int>(0)
+    let initiator = Initiator(ScriptedDisk()) { $0.onSettingsChange = { told.withLock { $0 += 1 } } }
+    func select(_ pages: [UInt8]) async -> CommandResult {
+      await initiator.send([0x15, 0x10, 0, 0, UInt8(4 + pages.count), 0], data: [0, 0, 0, 0] + pages).result
+    }
+    #expect(initiator.unit.settings == 0)
+    var off = caching
+    off[2] = 0
+    var control = controlPage
+    control[2] = 6
+    control[4] = 8
+    #expect(await select(off) == .good)
+    #expect(told.withLock { $0 } == 1)
+    let first = initiator.unit.settings
+    #expect(first != 0)
+    #expect(await select(control) == .good)
+    #expect(told.withLock { $0 } == 2)
+    let settings = initiator.unit.settings
+    #expect(settings != first)
+    // What is refused tells nobody.
+    #expect(await select([8, 17] + off[2...]) != .good)
+    #expect(told.withLock { $0 } == 2)
+    // The unit that takes the disk over begins with them; it has told nobody yet, and takes nothing else for a setting.
+    let next = Initiator(ScriptedDisk()) { $0.settings = settings | 0xFFFF_FF00 }
+    #expect(next.unit.settings == settings)
+    #expect(await next.send(sense6(8), room: 255).data[6] == 0)
+    #expect(Array(await next.send(sense6(0x0A), room: 255).data[4...]) == control)
+    #expect(await next.send(CDB.extent(0x2A, 0, 1), room: 512).sense == 0x72702)
   }
 }
