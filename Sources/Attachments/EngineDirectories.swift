@@ -40,6 +40,8 @@ public struct EngineDirectories: Sendable, Hashable {
 
   /// The journal.
   public var journal: String { "\(root)/journal.sqlite" }
+  /// The journal of the sandboxes that are kept in a directory; those of an instance are in its root.
+  public static func sandboxJournal(in directory: String) -> String { "\(directory)/sandboxes.sqlite" }
   /// What a manager writes that a command has started.
   public var log: String { "\(root)/ashlard.log" }
   /// The socket of the manager's API.

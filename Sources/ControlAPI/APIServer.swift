@@ -152,6 +152,16 @@ public struct APIServer: Sendable {
     try AttachmentID(escapedInURL: context.parameters.get("id") ?? "")
   }
 
+  /// The path that a query names.
+  static func path(_ query: String, of request: Request) throws(BlockError) -> String {
+    guard let path = request.uri.queryParameters[Substring(query)] else {
+      throw BlockError(
+        .invalidArgument, step: "read", object: "the request's path", cause: "it has no query \(query)=PATH",
+        remedy: "See docs/api.md.")
+    }
+    return String(path)
+  }
+
   static func body<Body: Decodable>(of request: Request) async throws(BlockError) -> Body {
     do {
       let buffer = try await request.body.collect(upTo: Limits.requestBodyBytes)

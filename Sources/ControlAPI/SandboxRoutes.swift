@@ -26,6 +26,11 @@ struct SandboxRoutes: Sendable {
       let after = request.uri.queryParameters["after"].flatMap { UInt64($0) } ?? 0
       return try await APIServer.explained { () async throws(BlockError) in sandboxes.events(after: after) }
     }
+    router.get("/v1/sandbox-dependants") { request, _ in
+      try await APIServer.explained { () async throws(BlockError) in
+        try sandboxes.dependants(of: try APIServer.path("path", of: request))
+      }
+    }
     router.get("/v1/sandboxes/:name") { _, context in
       try await APIServer.explained { () async throws(BlockError) in
         try await sandboxes.inspect(try Self.name(context))

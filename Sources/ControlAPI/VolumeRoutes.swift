@@ -27,7 +27,7 @@ struct VolumeRoutes: Sendable {
     }
     router.get("/v1/volume-content") { request, _ in
       try await APIServer.explained { () async throws(BlockError) in
-        try await volumes.check(try Self.volume(request))
+        try await volumes.check(try APIServer.path("volume", of: request))
       }
     }
     router.post("/v1/volume-content") { request, _ in
@@ -39,18 +39,10 @@ struct VolumeRoutes: Sendable {
     }
     router.delete("/v1/volume-work") { request, _ in
       try await APIServer.explained { () async throws(BlockError) in
-        let volume = try Self.volume(request)
+        let volume = try APIServer.path("volume", of: request)
         return SandboxGone(removed: try volumes.cancelFormat(of: volume) ? [volume] : [])
       }
     }
   }
 
-  private static func volume(_ request: Request) throws(BlockError) -> String {
-    guard let path = request.uri.queryParameters["volume"] else {
-      throw BlockError(
-        .invalidArgument, step: "read", object: "the request's path", cause: "it has no query volume=PATH",
-        remedy: "See docs/api.md.")
-    }
-    return String(path)
-  }
 }

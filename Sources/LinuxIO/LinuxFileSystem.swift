@@ -117,6 +117,20 @@ extension LinuxFileSystem {
     }
   }
 
+  /// Has a part of a file take its room on the disk now; nothing happens where the file system cannot do that.
+  ///
+  /// - Throws: `noSpace`, others by errno.
+  public static func allocate(_ range: Range<UInt64>, of path: String) throws(BlockError) {
+    let descriptor = try Descriptor.open(path, O_WRONLY)
+    while clinux_fallocate(
+      descriptor.raw, 0, off_t(range.lowerBound), off_t(range.upperBound - range.lowerBound)) != 0
+    {
+      if errno == EINTR { continue }
+      if errno == EOPNOTSUPP { return }
+      throw .lastErrno(step: "allocate a part of", object: path)
+    }
+  }
+
   /// Which file a path leads to; `nil` if there is none, or nobody may look.
   public static func identity(of path: String) -> FileIdentity? {
     var status = stat()

@@ -37,6 +37,14 @@ extension SandboxDevices {
           lowWaterBlocks: blocks / 5, features: ["error_if_no_space"])))
   }
 
+  /// Whether a pool takes changes: not so after an error.
+  func isWritable(_ pool: MappedDevice) throws(BlockError) -> Bool {
+    guard case .thinPool(.active(let numbers))? = try mapper.status(of: .uuid(pool.uuid)).first else {
+      return false
+    }
+    return numbers.mode == .readWrite
+  }
+
   /// Makes a thin device in a pool; that it is there already is no error, for nobody else has its number.
   func createThin(_ message: String, _ pool: MappedDevice) throws(BlockError) {
     try onStep("thin")
@@ -81,7 +89,7 @@ extension SandboxDevices {
   func growPool(_ row: SandboxJournal.Row, _ header: SandboxStoreHeader, disks: UInt64) throws(BlockError)
     -> Bool
   {
-    guard header.quota == 0, let there = try mapper.info(pool(row)),
+    guard let there = try mapper.info(pool(row)),
       case .thinPool(let parameters)? = try mapper.table(of: pool(row)).lines.first?.target
     else { return false }
     let wanted = StoreFile.byteCount(for: header, disks: disks)

@@ -62,16 +62,25 @@ final class SandboxJournal: Sendable {
   private let database: DatabaseQueue
   /// Whether the connection waits at each commit until that is on stable storage.
   private let isDurable = Mutex(true)
+  private let path: String
+  /// For when the disk is full: a sandbox is written down before it is removed.
+  private let reserve: SpaceReserve
+  /// Pages of the log after which they go into the database: the log grows no larger, and has its room then.
+  private static let logPages = 100
 
   /// Opens the journal, and makes it if it is not there.
   ///
   /// - Throws: `ioError` with SQLite's words.
   init(_ path: String, random: any RandomSource) throws(BlockError) {
+    self.path = path
+    // Twice what the log may need.
+    reserve = SpaceReserve("\(path)-reserve", byteCount: UInt64(2 * Self.logPages * 4096))
     (database, instance) = try Self.explained("open", path) {
       var configuration = Configuration()
       configuration.prepareDatabase { database in
         try database.execute(sql: "PRAGMA journal_mode = WAL")
         try database.execute(sql: "PRAGMA synchronous = FULL")
+        try database.execute(sql: "PRAGMA wal_autocheckpoint = \(Self.logPages)")
       }
       let database = try DatabaseQueue(path: path, configuration: configuration)
       try Self.migrator.migrate(database)
@@ -83,7 +92,11 @@ final class SandboxJournal: Sendable {
       }
       return (database, instance)
     }
+    keepReserve()
   }
+
+  /// Takes room for when the disk is full; to be called now and then, since it may have been needed.
+  func keepReserve() { reserve.keep() }
 
   /// All sandboxes, the oldest first.
   func rows() throws(BlockError) -> [Row] {
@@ -196,17 +209,24 @@ final class SandboxJournal: Sendable {
   ///
   /// It needs no transaction, which would cost more than itself.
   private func read<Value>(_ body: (Database) throws -> Value) throws(BlockError) -> Value {
-    try Self.explained("read", "the sandboxes' journal") { try database.unsafeRead(body) }
+    try Self.explained("read", path) { try database.unsafeRead(body) }
   }
 
   /// Runs one statement that writes, in a transaction of its own.
   private func write<Value>(
     isDurable: Bool = true, _ body: (Database) throws -> Value
   ) throws(BlockError) -> Value {
-    try Self.explained("write", "the sandboxes' journal") {
+    func attempt() throws -> Value {
       try database.writeWithoutTransaction { database in
         try set(isDurable: isDurable, database)
         return try body(database)
+      }
+    }
+    return try Self.explained("write", path) {
+      do {
+        return try attempt()
+      } catch let error as DatabaseError where error.resultCode == .SQLITE_FULL && reserve.giveUp() {
+        return try attempt()
       }
     }
   }
@@ -242,9 +262,11 @@ final class SandboxJournal: Sendable {
     do {
       return try body()
     } catch {
-      let isFull = (error as? DatabaseError)?.resultCode == .SQLITE_FULL
+      let failure = error as? DatabaseError
+      let isFull = failure?.resultCode == .SQLITE_FULL
       throw BlockError(
-        isFull ? .noSpace : .ioError, step: step, object: object, cause: "\(error)",
+        isFull ? .noSpace : .ioError, step: "\(step) the journal", object: object,
+        cause: failure.map { "\($0.message ?? $0.resultCode.description)" } ?? "\(error)",
         remedy: isFull ? "Free some space there and try again." : "Check the disk that it stands on.")
     }
   }

@@ -48,6 +48,7 @@ extension Sandboxes {
     let base = try LinuxFileSystem().resolve(request.base)
     guard row.base == base, UInt64(row.size) == request.size ?? UInt64(row.baseSize),
       request.store == nil || request.store == row.store, UInt64(row.quota) == request.quota ?? 0,
+      request.driver == nil || request.driver?.rawValue == row.driver,
       row.state == SandboxState.running.rawValue
     else { throw Self.taken(name) }
     return info(row)
@@ -80,7 +81,7 @@ extension Sandboxes {
     }
     let id = hex(services.random.next(), digits: 16)
     let storeID = hex(services.random.next(), digits: 16) + hex(services.random.next(), digits: 16)
-    let store = request.store ?? "\(options.directory)/sandbox-\(name).store"
+    let store = request.store ?? defaultStore(name.text)
     return SandboxJournal.Row(
       name: name.text, id: id, state: SandboxState.creating.rawValue, driver: driver.rawValue, store: store,
       storeID: storeID, thinID: 0, base: base.file.path, baseSHA256: base.sha256.description,
@@ -151,14 +152,18 @@ extension Sandboxes {
     let rows = row.driver == SandboxDriver.thin.rawValue ? try journal.rows() : []
     if rows.contains(where: { $0.storeID == row.storeID && $0.id != row.id }) {
       // Without the store there is nothing to give back.
-      if services.files.exists(row.store), let devices = try availableDevices() {
+      guard services.files.exists(row.store), let devices = try availableDevices() else { return }
+      do throws(BlockError) {
         try await devices.deleteThin(row)
+      } catch  where ![.busy, .cancelled].contains(error.kind) {
+        note(row.name, "left", "its room in the pool is given back with the last of its forks: \(error)")
       }
       return
     }
     try options.onStep("remove store")
-    if try await !StoreFile.remove(row, services) {
-      log.warning("\(row.name): \(row.store) is not its store and stays")
+    let isNameOurs = row.store == defaultStore(row.name)
+    if try await !StoreFile.remove(row, isNameOurs: isNameOurs, services) {
+      note(row.name, "left", "\(row.store) is not its store and stays")
     }
   }
 }

@@ -107,7 +107,8 @@ extension Sandboxes {
     return try result.get()
   }
 
-  /// The same for a sandbox in a pool: a second device of its own, made of a snapshot of that moment.
+  /// The same for a sandbox in a pool: a second device of its own, made of a snapshot of that moment where somebody
+  /// writes to it and there is room for both.
   private func withThinContent<Value: Sendable>(
     of row: SandboxJournal.Row, _ base: BaseImages.Base,
     _ body: (any SandboxContent) async throws(BlockError) -> Value
@@ -116,6 +117,13 @@ extension Sandboxes {
     let devices = try self.devices
     await turns.begin(row.storeID)
     defer { turns.end(row.storeID) }
+    let isRunning = try devices.mapper.info(devices.disk(row)) != nil
+    // A snapshot would take of the quota, and a pool that has failed makes none.
+    var isHeld = !isRunning || row.quota > 0
+    if !isHeld { isHeld = try !devices.isWritable(try await devices.activePool(row)) }
+    if isHeld {
+      return try await withHeldThinContent(of: row, base, isRunning, devices, body)
+    }
     let result: Result<Value, BlockError>
     do throws(BlockError) {
       // What a reading that was interrupted has left.
@@ -132,6 +140,33 @@ extension Sandboxes {
     } catch {
       if case .failure(let first) = result {
         throw first.aggravated(by: error, while: "removing the copy that was read")
+      }
+      throw error
+    }
+    return try result.get()
+  }
+
+  /// The same by a second device of the same blocks; who writes to the first one waits.
+  private func withHeldThinContent<Value: Sendable>(
+    of row: SandboxJournal.Row, _ base: BaseImages.Base, _ isRunning: Bool, _ devices: SandboxDevices,
+    _ body: (any SandboxContent) async throws(BlockError) -> Value
+  ) async throws(BlockError) -> Value {
+    var copy = SandboxDevices.reading(row)
+    copy.thinID = row.thinID
+    if isRunning { try devices.mapper.suspend(devices.disk(row)) }
+    let result: Result<Value, BlockError>
+    do throws(BlockError) {
+      let device = try await devices.make(copy, base, isNew: false)
+      result = .success(try await body(try DeviceContent(device.path)))
+    } catch {
+      result = .failure(error)
+    }
+    if isRunning { try devices.mapper.resume(devices.disk(row)) }
+    do throws(BlockError) {
+      try await devices.take(copy, within: SandboxDevices.innerDeadline)
+    } catch {
+      if case .failure(let first) = result {
+        throw first.aggravated(by: error, while: "removing the device that was read")
       }
       throw error
     }

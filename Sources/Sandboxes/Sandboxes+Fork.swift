@@ -30,7 +30,17 @@ extension Sandboxes {
         return row.state == SandboxState.running.rawValue
       }
     }
-    return wasRunning ? try await resume(new) : try await inspect(new)
+    guard wasRunning else { return try await inspect(new) }
+    do throws(BlockError) {
+      return try await resume(new)
+    } catch {
+      do throws(BlockError) {
+        try await remove(new)
+      } catch let further {
+        throw error.aggravated(by: further, while: "taking back what was made")
+      }
+      throw error
+    }
   }
 
   private func fork(_ row: SandboxJournal.Row, as name: SandboxName) async throws(BlockError) {
@@ -45,7 +55,7 @@ extension Sandboxes {
       copy.thinID = try freeThinID(in: row.storeID)
     } else {
       copy.storeID = hex(services.random.next(), digits: 16) + hex(services.random.next(), digits: 16)
-      copy.store = "\(options.directory)/sandbox-\(name).store"
+      copy.store = defaultStore(name.text)
     }
     try options.onStep("note fork")
     guard try journal.insert(copy) else {
@@ -79,11 +89,10 @@ extension Sandboxes {
   }
 
   /// What the store of a sandbox says of itself.
+  ///
+  /// - Throws: `conflict` for somebody else's store, what reading throws.
   func header(of row: SandboxJournal.Row) async throws(BlockError) -> SandboxStoreHeader {
-    let file = try LinuxFile(row.store, for: .readOnly)
-    return try SandboxStoreHeader(
-      try await file.bytes(at: 0, byteCount: SandboxStoreHeader.byteCount, using: Workspace()),
-      file: row.store)
+    try await StoreFile.header(of: row, in: try StoreFile.file(of: row))
   }
 
   private func copyStore(of row: SandboxJournal.Row, to copy: SandboxJournal.Row) async throws(BlockError) {
@@ -97,6 +106,7 @@ extension Sandboxes {
     let result: Result<Void, BlockError>
     do throws(BlockError) {
       try options.onStep("copy store")
+      if !isHeld { _ = try await StoreFile.open(row) }
       var header = try await header(of: row)
       header.id = StoreFile.bytes(of: copy.storeID)
       let temporary = StoreFile.temporary(for: copy)

@@ -5,6 +5,7 @@ import DiskFormats
 import Glibc
 import Images
 import LinuxIO
+import Synchronization
 
 extension Sandboxes {
   /// Writes the changes of a sandbox into its base; the sandbox is no more when this returns.
@@ -22,7 +23,7 @@ extension Sandboxes {
       }
       switch SandboxState(rawValue: row.state) {
       case .paused, .running: break
-      case .merging: return try await finishMerge(row)
+      case .merging: return try await finishMergeOrTell(row)
       default: throw Self.unfit(row, "merge")
       }
       guard row.driver == SandboxDriver.snapshot.rawValue, row.size == row.baseSize else {
@@ -51,7 +52,18 @@ extension Sandboxes {
         if !hasBegun { try move(&row, to: .paused, isDurable: true) }
         throw error
       }
+      try await finishMergeOrTell(row)
+    }
+  }
+
+  /// The same as ``finishMerge(_:)``; what kept it from its end is known to those who look at the sandbox.
+  func finishMergeOrTell(_ row: SandboxJournal.Row) async throws(BlockError) {
+    do throws(BlockError) {
       try await finishMerge(row)
+      watch.withLock { $0.problems[row.name] = nil }
+    } catch {
+      watch.withLock { $0.problems[row.name] = error.description }
+      throw error
     }
   }
 
@@ -84,7 +96,7 @@ extension Sandboxes {
   }
 
   /// Brings a merge to its end; begun again, it goes on where it was.
-  func finishMerge(_ row: SandboxJournal.Row) async throws(BlockError) {
+  private func finishMerge(_ row: SandboxJournal.Row) async throws(BlockError) {
     var hasBegun = true
     try await beginMerge(row, &hasBegun)
     try await withWork(row.name, "merge") { [self] progress async throws(BlockError) in

@@ -37,14 +37,18 @@ extension Sandboxes {
     }
   }
 
-  /// The sandboxes whose base or store a file is, whatever it is called: nobody of ours may change it.
+  /// The store of a sandbox that has asked for none.
+  func defaultStore(_ name: String) -> String { "\(options.directory)/sandbox-\(name).store" }
+
+  /// The sandboxes whose base or store a file is, whatever it is called, or what a block device writes to: nobody of ours
+  /// may change it.
   ///
-  /// - Throws: `ioError` if the journal cannot be read.
+  /// - Throws: `ioError` if the journal cannot be read; what asking loop devices throws.
   public func dependants(of path: String) throws(BlockError) -> [String] {
-    let identity = LinuxFileSystem.identity(of: path)
+    let files = try BlockDevice.files(beneath: path)
     return try journal.rows().filter { row in
-      [row.base, row.store].contains {
-        $0 == path || (identity != nil && LinuxFileSystem.identity(of: $0) == identity)
+      [row.base, row.store].contains { used in
+        used == path || LinuxFileSystem.identity(of: used).map { files.contains($0) } ?? false
       }
     }.map(\.name)
   }

@@ -2,6 +2,7 @@ import Attachments
 import BlockCore
 import DeviceMapper
 import LinuxIO
+import Synchronization
 
 extension Sandboxes {
   /// Takes the device of a sandbox away and keeps its changes.
@@ -56,6 +57,15 @@ extension Sandboxes {
     }
   }
 
+  /// Why nothing else can be done to a sandbox whose merge has not come to its end.
+  private func unfinishedMerge(_ row: SandboxJournal.Row, _ step: String) -> BlockError {
+    BlockError(
+      .conflict, step: step, object: row.name,
+      cause: "its merge is not finished\(watch.withLock { $0.problems[row.name] }.map { ": \($0)" } ?? "")",
+      remedy: "Go on with it: ashlar sandbox merge \(row.name). Or give it up, and the base with it: "
+        + "ashlar sandbox rm --force \(row.name).")
+  }
+
   static func unfit(_ row: SandboxJournal.Row, _ step: String) -> BlockError {
     BlockError(
       .conflict, step: step, object: row.name, cause: "it is \(row.state)",
@@ -106,7 +116,10 @@ extension Sandboxes {
   public func remove(_ name: SandboxName, isForced: Bool = false) async throws(BlockError) {
     try await inTurn(name.text) { [self] () async throws(BlockError) in
       guard var row = try journal.row(name.text) else { return }
-      if row.state == SandboxState.merging.rawValue { throw Self.unfit(row, "remove") }
+      if row.state == SandboxState.merging.rawValue {
+        guard isForced else { throw unfinishedMerge(row, "remove") }
+        note(row.name, "left", "its merge is given up; \(row.base) has a part of its changes")
+      }
       try move(&row, to: .removing, isDurable: true)
       if isForced, let devices = try availableDevices() {
         try options.onStep("revoke")

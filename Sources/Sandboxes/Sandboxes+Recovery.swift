@@ -22,6 +22,7 @@ extension Sandboxes {
             log.notice("\(row.name): \(error)")
           } catch {
             log.error("\(row.name): not taken over: \(error)")
+            watch.withLock { $0.problems[row.name] = error.description }
           }
         }
       }
@@ -55,7 +56,7 @@ extension Sandboxes {
         try move(&row, to: .running)
       }
     case .removing: try await finishRemoval(row, within: .zero)
-    case .merging: try await finishMerge(row)
+    case .merging: try await finishMergeOrTell(row)
     case .paused, nil: break
     }
   }
@@ -129,10 +130,10 @@ extension Sandboxes {
     // Looked at before the rows: what is made later has a row already.
     let files = SmallFile.entries(options.directory)
     let rows = try journal.rows()
-    for file in files where file.hasPrefix("sandbox-") && file.hasSuffix(".new") {
+    for file in files where StoreFile.isTemporary(file) {
       // Of a sandbox that is being made, it is needed.
       let path = "\(options.directory)/\(file)"
-      if rows.contains(where: { StoreFile.temporary(for: $0) == path }) { continue }
+      if rows.contains(where: { StoreFile.temporary(for: $0) == path || $0.store == path }) { continue }
       try services.files.remove(path)
       removed.append("file \(path)")
     }

@@ -91,7 +91,10 @@ extension Sandboxes {
       do throws(BlockError) {
         try await services.clock.pause(for: .milliseconds(500))
         try await finishWhatWaits()
-        if round % 4 == 0 { try await lookAtStores() }
+        if round % 4 == 0 {
+          journal.keepReserve()
+          try await lookAtStores()
+        }
       } catch {
         if error.kind != .cancelled { log.warning("\(error)") }
       }

@@ -61,7 +61,8 @@ public final class Sandboxes: Sendable {
         remedy: "Stop that one, or give this one a directory of its own (--root).")
     }
     self.lock = lock
-    journal = try SandboxJournal("\(options.directory)/sandboxes.sqlite", random: services.random)
+    journal = try SandboxJournal(
+      EngineDirectories.sandboxJournal(in: options.directory), random: services.random)
     bases = BaseImages(journal, services.clock)
     registry = LoopRegistry(instance: journal.instance, log)
   }
@@ -157,12 +158,14 @@ public final class Sandboxes: Sendable {
     var state = SandboxState(rawValue: row.state) ?? .paused
     var problem: String?
     var percent: Int?
-    var isThere = false
+    var path: String?
+    if state == .merging { problem = watch.withLock { $0.problems[row.name] } }
     if state != .paused {
       do throws(BlockError) {
         let devices = try self.devices
-        isThere = try devices.mapper.info(devices.disk(row)) != nil
-        if isThere {
+        // By the name that it has now, whoever has given it that.
+        path = try devices.mapper.info(devices.disk(row))?.path
+        if path != nil {
           let references =
             row.driver == SandboxDriver.thin.rawValue
             ? [devices.disk(row), devices.pool(row)] : [devices.disk(row)]
@@ -177,12 +180,12 @@ public final class Sandboxes: Sendable {
         problem = error.description
       }
     }
-    if state == .running && !isThere {
+    if state == .running && path == nil {
       state = .paused
       problem = row.bootID == bootID ? "somebody has removed its device; resume it" : nil
     }
     return SandboxInfo(
-      name: row.name, state: state, device: isThere ? DeviceMapper.path(of: SandboxDevices.name(row)) : nil,
+      name: row.name, state: state, device: path,
       size: UInt64(row.size),
       base: .init(path: row.base, sha256: row.baseSHA256, size: UInt64(row.baseSize)),
       store: .init(

@@ -46,13 +46,20 @@ struct StoreFile: Sendable {
         + SnapshotExceptions.chunksNeeded(forDiskOf: header.byteCount) * SnapshotExceptions.chunkByteCount
     case .thin:
       let disk = (header.byteCount + thinBlock - 1) / thinBlock * thinBlock
-      let data = header.quota > 0 ? max(header.quota / thinBlock, 1) * thinBlock : disk * disks
-      return SandboxStoreHeader.storeOffset + header.metadataByteCount + data
+      let each = header.quota > 0 ? max(header.quota / thinBlock, 1) * thinBlock : disk
+      return SandboxStoreHeader.storeOffset + header.metadataByteCount + each * disks
     }
   }
 
   /// What a new store is called until it is whole: a name that nobody else comes upon.
   static func temporary(for row: SandboxJournal.Row) -> String { "\(row.store).\(row.storeID).new" }
+
+  /// Whether a file's name is what ``temporary(for:)`` makes of a store in our directory.
+  static func isTemporary(_ name: String) -> Bool {
+    let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+    return name.hasPrefix("sandbox-") && parts.count >= 4 && parts.suffix(3).first == "store"
+      && parts.last == "new" && parts.suffix(2).first?.wholeMatch(of: /[0-9a-f]{32}/) != nil
+  }
 
   /// Makes the store of a sandbox; it has its name only when its header is on stable storage.
   ///
@@ -63,6 +70,13 @@ struct StoreFile: Sendable {
     let file = try await services.files.create(path, byteCount: byteCount(for: header))
     let bytes = try header.encoded()
     try await file.write(at: 0, from: bytes.span.bytes, isDurable: false)
+    if header.kind == .thin {
+      // A pool that cannot write down what is where is read-only for good.
+      let blocks = header.byteCount / thinBlock
+      let room = min(header.metadataByteCount, blocks * 64 + (2 << 20))
+      try LinuxFileSystem.allocate(
+        SandboxStoreHeader.storeOffset..<SandboxStoreHeader.storeOffset + room, of: path)
+    }
     try await file.synchronize()
     do throws(BlockError) {
       try await services.files.rename(path, to: row.store, replaces: false)
@@ -78,14 +92,46 @@ struct StoreFile: Sendable {
   /// - Throws: `busy` if somebody uses it; `conflict` for somebody else's store; `corrupt` with the place for one that
   ///   the kernel could not read to its end, so that no device is made that fails later.
   static func open(_ row: SandboxJournal.Row) async throws(BlockError) -> StoreFile {
+    let file = try file(of: row)
     let held = try HeldFile(row.store, isShared: false)
-    let file = try LinuxFile(row.store, for: .readOnly)
-    let workspace = Workspace()
+    let header = try await header(of: row, in: file)
+    if header.kind == .snapshot {
+      _ = try await exceptions(in: file, header, Workspace())
+      // What was cut off held nothing; the kernel needs the room.
+      try restoreSize(held, byteCount(for: header))
+    } else if file.byteCount < byteCount(for: header) {
+      throw .corrupt(file: row.store, field: "the pool", at: file.byteCount, "is cut short")
+    }
+    return StoreFile(file: held, header: header)
+  }
+
+  /// The file of a sandbox's store, open for reading.
+  ///
+  /// - Throws: `notFound` if it is not there, others by errno.
+  static func file(of row: SandboxJournal.Row) throws(BlockError) -> LinuxFile {
+    do throws(BlockError) {
+      return try LinuxFile(row.store, for: .readOnly)
+    } catch  where error.kind == .notFound {
+      throw BlockError(
+        .notFound, step: "use the store of \(row.name)", object: row.store, cause: error.cause,
+        remedy:
+          "Put it back; or, if the changes are lost, remove the sandbox: ashlar sandbox rm \(row.name).",
+        errno: error.errno)
+    }
+  }
+
+  /// What a store says of itself, if it is that of a sandbox.
+  ///
+  /// - Throws: `conflict` for somebody else's store, `corrupt` for what is none.
+  static func header(
+    of row: SandboxJournal.Row, in file: LinuxFile
+  ) async throws(BlockError) -> SandboxStoreHeader {
     guard file.byteCount >= UInt64(SandboxStoreHeader.byteCount) else {
       throw .corrupt(file: row.store, field: "the store's header", at: 0, "is cut short")
     }
     let header = try SandboxStoreHeader(
-      try await file.bytes(at: 0, byteCount: SandboxStoreHeader.byteCount, using: workspace), file: row.store)
+      try await file.bytes(at: 0, byteCount: SandboxStoreHeader.byteCount, using: Workspace()),
+      file: row.store)
     guard header.id == bytes(of: row.storeID), header.base.description == row.baseSHA256,
       header.byteCount == UInt64(row.size)
     else {
@@ -94,14 +140,7 @@ struct StoreFile: Sendable {
         cause: "it is the store of another sandbox, whose base is sha256:\(header.base)",
         remedy: "Put the store of this one back.")
     }
-    if header.kind == .snapshot {
-      _ = try await exceptions(in: file, header, workspace)
-      // What was cut off held nothing; the kernel needs the room.
-      try restoreSize(held, byteCount(for: header))
-    } else if file.byteCount < byteCount(for: header) {
-      throw .corrupt(file: row.store, field: "the pool", at: file.byteCount, "is cut short")
-    }
-    return StoreFile(file: held, header: header)
+    return header
   }
 
   /// The changed chunks of a snapshot's store.
@@ -125,25 +164,29 @@ struct StoreFile: Sendable {
     }
   }
 
-  /// Whether a file is the store of a sandbox: by the ID in its header.
-  static func isStore(_ path: String, of row: SandboxJournal.Row) async throws(BlockError) -> Bool {
-    let file = try LinuxFile(path, for: .readOnly)
-    guard file.byteCount >= UInt64(SandboxStoreHeader.byteCount) else { return false }
+  /// Whether the file of a sandbox's store is that, by the ID in its header; `nil` if it has none that can be read.
+  private static func isStore(of row: SandboxJournal.Row) async throws(BlockError) -> Bool? {
+    let file = try file(of: row)
+    guard file.byteCount >= UInt64(SandboxStoreHeader.byteCount) else { return nil }
     let bytes = try await file.bytes(at: 0, byteCount: SandboxStoreHeader.byteCount, using: Workspace())
     do {
-      return try SandboxStoreHeader(bytes, file: path).id == Self.bytes(of: row.storeID)
+      return try SandboxStoreHeader(bytes, file: row.store).id == Self.bytes(of: row.storeID)
     } catch  where error.kind == .corrupt || error.kind == .unsupported {
-      return false
+      return nil
     }
   }
 
   /// Removes the store of a sandbox, and what was to become it; a file of somebody else stays.
   ///
+  /// - Parameter isNameOurs: Whether the path is one that only we give to files: a file there without a header that can be
+  ///   read is a damaged store.
   /// - Returns: Whether the store's name is free now.
-  static func remove(_ row: SandboxJournal.Row, _ services: HostServices) async throws(BlockError) -> Bool {
+  static func remove(
+    _ row: SandboxJournal.Row, isNameOurs: Bool, _ services: HostServices
+  ) async throws(BlockError) -> Bool {
     try services.files.remove(temporary(for: row))
     guard services.files.exists(row.store) else { return true }
-    guard try await isStore(row.store, of: row) else { return false }
+    guard try await isStore(of: row) ?? isNameOurs else { return false }
     try services.files.remove(row.store)
     // Before its row goes: a store that comes back after a power cut would have nobody.
     try LinuxFileSystem.synchronizeDirectory(of: row.store)

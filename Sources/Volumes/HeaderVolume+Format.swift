@@ -9,7 +9,7 @@ import SystemPackage
 extension HeaderVolume {
   /// How a volume is to be formatted.
   public struct FormatOptions: Sendable {
-    /// Where the content begins; `nil` for sector 1 where the disk can do that, and 1 MiB where not.
+    /// Where the content begins; `nil` for where it is, or sector 1 where the disk can do that, and 1 MiB where not.
     public var layout: VolumeRecord.Layout?
     /// What the image's digest has to be; `nil` if it is not known.
     public var expected: Digest256?
@@ -83,7 +83,8 @@ extension HeaderVolume {
         remedy: "Fetch the image again.")
     }
     if !options.isForced {
-      if let there = try await confirmed(content, digest, source.byteCount, target) { return there }
+      let isWanted = options.layout ?? content.layout == content.layout
+      if isWanted, let there = try await confirmed(content, digest, source.byteCount, target) { return there }
       try await refuseForeign(content, target)
     }
     let record = VolumeRecord(
@@ -105,7 +106,7 @@ extension HeaderVolume {
   ) async throws(BlockError) -> FormatResult? {
     switch content.state {
     case .complete(let image) where image == digest:
-      return FormatResult(image: image, layout: content.record?.layout ?? .sector, wasThere: true)
+      return FormatResult(image: image, layout: content.layout, wasThere: true)
     case .unconfirmed(let image) where image == digest:
       let start = VolumeRecord.Layout.sector.contentOffset
       let window = try ByteWindow(of: target, start..<start + imageByteCount)
@@ -150,14 +151,15 @@ extension HeaderVolume {
     let head = header?.encoded ?? [UInt8](repeating: 0, count: VolumeHeader.byteCount)
     sector.replaceSubrange(0..<head.count, with: head)
     sector.replaceSubrange(VolumeRecord.offset..<VolumeRecord.offset + encoded.count, with: encoded)
-    if record.layout == .aligned {
-      // The copy first: at every moment one of the two is whole.
-      try await target.write(
-        at: UInt64(VolumeRecord.copyOffset), from: encoded.span.bytes, isDurable: false)
+    var places = [(UInt64(0), sector)]
+    if record.layout == .aligned { places.append((UInt64(VolumeRecord.copyOffset), encoded)) }
+    // The first sector counts, and at every moment one of the two is whole. That it is incomplete it has to say before
+    // the copy is written, which may stand where the other layout has its content.
+    if record.state == .complete { places.reverse() }
+    for (place, bytes) in places {
+      try await target.write(at: place, from: bytes.span.bytes, isDurable: false)
       try await target.synchronize()
     }
-    try await target.write(at: 0, from: sector.span.bytes, isDurable: false)
-    try await target.synchronize()
   }
 
   private func checkCancelled() throws(BlockError) {

@@ -43,6 +43,9 @@ public struct HeaderVolume: Sendable {
       self.record = record
     }
 
+    /// Where the content begins; virtlet, which writes no note, knows one place.
+    var layout: VolumeRecord.Layout { record?.layout ?? .sector }
+
     /// How far the content has come.
     public var state: State {
       if let header, header.version != VolumeHeader.currentVersion {

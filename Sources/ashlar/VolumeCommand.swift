@@ -1,5 +1,8 @@
 import ArgumentParser
+import Attachments
 import BlockCore
+import ControlClient
+import FoundationEssentials
 import Images
 import LinuxIO
 import Volumes
@@ -35,9 +38,12 @@ struct VolumeCommand: AsyncParsableCommand {
     @Flag(help: "Print one JSON object.")
     var json = false
 
+    @OptionGroup var instance: InstanceOptions
+
     func run() async throws {
       let options = try VolumeSummary.options(layout: layout, sha256: sha256, isForced: force)
       let volume = try HeaderVolume(device)
+      try await checkIsNobodys(volume.path)
       let result = try await ProgressBar("format").show { progress async throws(BlockError) in
         try await volume.format(
           image: image, options, expect: { progress.expect($0) }, advance: { progress.advance(by: $0) })
@@ -46,6 +52,23 @@ struct VolumeCommand: AsyncParsableCommand {
       if json { return try Output.json(summary) }
       Output.line(
         result.wasThere ? "\(volume.path) holds that image already" : "\(volume.path) holds the image now")
+    }
+
+    /// Refuses a volume that sandboxes stand on; only the manager knows of them, and none is asked where there are none.
+    private func checkIsNobodys(_ path: String) async throws(BlockError) {
+      let journal = EngineDirectories.sandboxJournal(in: instance.directories.root)
+      guard LinuxFileSystem().exists(journal) else { return }
+      var query = URLComponents()
+      query.queryItems = [URLQueryItem(name: "path", value: path)]
+      let names: [String] = try await instance.withManager { client async throws(BlockError) in
+        try await client.call(.get, "/v1/sandbox-dependants?\(query.percentEncodedQuery ?? "")")
+      }
+      guard names.isEmpty else {
+        throw BlockError(
+          .conflict, step: "format", object: path,
+          cause: "the sandbox \(names.joined(separator: ", ")) stands on it",
+          remedy: "Choose another volume, or remove the sandbox first: ashlar sandbox rm.")
+      }
     }
   }
 
