@@ -120,7 +120,8 @@ final class SandboxJournal: Sendable {
 
   /// Writes a new sandbox down; false if there is one of that name.
   func insert(_ row: Row) throws(BlockError) -> Bool {
-    try write { database in
+    // What is new needs room of its own anyway.
+    try write(usesReserve: false) { database in
       try database.cachedStatement(sql: Row.insert + " ON CONFLICT (name) DO NOTHING").execute(
         arguments: row.values)
       return database.changesCount == 1
@@ -148,7 +149,9 @@ final class SandboxJournal: Sendable {
 
   /// Notes the digest of a base.
   func save(_ base: BaseRow) throws(BlockError) {
-    try write { try $0.cachedStatement(sql: BaseRow.replace).execute(arguments: base.values) }
+    try write(usesReserve: false) {
+      try $0.cachedStatement(sql: BaseRow.replace).execute(arguments: base.values)
+    }
   }
 
   /// Notes that a sandbox stands on the loop device of a base, and what else has changed of it.
@@ -212,9 +215,10 @@ final class SandboxJournal: Sendable {
     try Self.explained("read", path) { try database.unsafeRead(body) }
   }
 
-  /// Runs one statement that writes, in a transaction of its own.
+  /// Runs one statement that writes, in a transaction of its own; on a full disk, with the room that was kept, if it uses
+  /// that.
   private func write<Value>(
-    isDurable: Bool = true, _ body: (Database) throws -> Value
+    isDurable: Bool = true, usesReserve: Bool = true, _ body: (Database) throws -> Value
   ) throws(BlockError) -> Value {
     func attempt() throws -> Value {
       try database.writeWithoutTransaction { database in
@@ -225,7 +229,9 @@ final class SandboxJournal: Sendable {
     return try Self.explained("write", path) {
       do {
         return try attempt()
-      } catch let error as DatabaseError where error.resultCode == .SQLITE_FULL && reserve.giveUp() {
+      } catch let error as DatabaseError
+        where error.resultCode == .SQLITE_FULL && usesReserve && reserve.giveUp()
+      {
         return try attempt()
       }
     }
