@@ -161,7 +161,8 @@ reading_takes_no_quota() {
     sum=$(digest "$(device q)")
     curl -sS --unix-socket "$ASHLAR_RUN/ashlard.sock" http://ashlar/v1/sandboxes/q/flatten -d "{\"target\": \"$scratch/flat\"}" \
         > "$scratch/answer" & pid=$!
-    wait_until test -n "$(find "$scratch" -name 'flat*')"
+    flat_is_begun() { compgen -G "$scratch/flat*" > "$scratch/said"; }
+    wait_until flat_is_begun
     rewrite q
     wait "$pid"
     equal "the flat file" "$(digest "$scratch/flat")" "$sum"
