@@ -47,7 +47,10 @@ struct StoreFile: Sendable {
     case .thin:
       let disk = (header.byteCount + thinBlock - 1) / thinBlock * thinBlock
       let each = header.quota > 0 ? max(header.quota / thinBlock, 1) * thinBlock : disk
-      return SandboxStoreHeader.storeOffset + header.metadataByteCount + each * disks
+      // What forks share stays until the last one has rewritten it, and what that one gives up is free only with the
+      // pool's next commit: the kernel fails writes before it thinks of one (sm_disk_get_nr_free, since Linux 5.14).
+      let shares = disks > 1 ? disks + 1 : 1
+      return SandboxStoreHeader.storeOffset + header.metadataByteCount + each * shares
     }
   }
 
