@@ -4,6 +4,7 @@ import FoundationEssentials
 import Glibc
 import Handlers
 import Logging
+import Synchronization
 
 /// A program that serves the disks of one handler: the main of a handler in Swift.
 ///
@@ -54,11 +55,25 @@ public enum HandlerProgram {
     answer(HandlerVerdict(isValid: true, message: "success"), status: 0)
   }
 
+  /// Where answers go: what was the standard output when the process began.
+  private static let answers = Mutex(STDOUT_FILENO)
+
+  /// Has what a handler's own code prints go to the standard error, so that it is no part of an answer; to be called
+  /// once, before any such code runs.
+  public static func keepAnswersApart() {
+    let copy = dup(STDOUT_FILENO)
+    guard copy >= 0, dup2(STDERR_FILENO, STDOUT_FILENO) >= 0 else { return }
+    answers.withLock { $0 = copy }
+  }
+
+  /// Writes a text where answers go.
+  public static func answer(_ text: String) { say(text, to: answers.withLock { $0 }) }
+
   private static func answer(_ message: some Encodable, status: Int32) -> Never {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     do {
-      say(String(decoding: try encoder.encode(message), as: UTF8.self) + "\n", to: STDOUT_FILENO)
+      answer(String(decoding: try encoder.encode(message), as: UTF8.self) + "\n")
     } catch {
       say("\(error)\n", to: STDERR_FILENO)
       exit(70)

@@ -149,7 +149,8 @@ public enum HostSupport {
     return [
       driver("ublk", "/dev/ublk-control", "ublk_drv"),
       driver("tcmu", "", "target_core_user", use: "ask for it with --transport tcmu"),
-      driver("nbd", "/dev/nbd0", "nbd"), driver("device-mapper", "/dev/mapper/control", "dm_mod"),
+      driver("nbd", "/dev/nbd0", "nbd"),
+      driver("device-mapper", "/dev/mapper/control", "dm_mod", use: "for sandboxes and header volumes"),
     ]
   }
 }

@@ -13,9 +13,6 @@ public struct HandlerRegistry: Sendable {
     FilePath(program).removingLastComponent().removingLastComponent().appending("lib/ashlar/handlers").string
   }
 
-  /// How long a handler may take for an answer.
-  private static let answerDeadline = Duration.seconds(10)
-
   /// A handler that is installed, and how its process is started.
   public struct Entry: Sendable, Hashable {
     /// What it says of itself.
@@ -41,20 +38,25 @@ public struct HandlerRegistry: Sendable {
 
   private let directories: [String]
   private let loader: String
+  private let answerDeadline: Duration
+  private let executor = BlockingExecutor(label: "ashlar handlers")
 
   /// Makes a registry.
   ///
   /// - Parameters:
   ///   - directories: Where to look, in order; one that is not there is empty.
   ///   - loader: The path of `ashlar-handler`, the program that loads shared objects.
-  public init(directories: [String], loader: String) {
+  ///   - answerDeadline: How long a handler may take for an answer.
+  public init(directories: [String], loader: String, answerDeadline: Duration = .seconds(10)) {
     self.directories = directories
     self.loader = loader
+    self.answerDeadline = answerDeadline
   }
 
-  /// Asks all handlers what they are; waits on the calling thread.
-  public func list() -> Listing {
+  /// Asks all handlers what they are, at the same time: one that hangs holds up nobody but the caller, and that once.
+  public func list() async -> Listing {
     var listing = Listing()
+    var paths: [String] = []
     for directory in directories {
       let names = SmallFile.entries(directory).filter { HandlerLibrary.kind(ofFile: $0) != nil }.sorted()
       if names.count > Limits.handlersInDirectory {
@@ -63,13 +65,16 @@ public struct HandlerRegistry: Sendable {
             .exhausted, step: "list the handlers in", object: directory,
             cause: "of its \(names.count) files the first \(Limits.handlersInDirectory) are looked at"))
       }
-      for name in names.prefix(Limits.handlersInDirectory) {
-        do throws(BlockError) {
-          let entry = try describe("\(directory)/\(name)")
-          try add(entry, to: &listing)
-        } catch {
-          listing.problems.append(error)
-        }
+      paths += names.prefix(Limits.handlersInDirectory).map { "\(directory)/\($0)" }
+    }
+    let questions = paths.map { path in
+      executor.start { [self] () async throws(BlockError) in try describe(path) }
+    }
+    for question in questions {
+      do throws(BlockError) {
+        try add(try await question.value.get(), to: &listing)
+      } catch {
+        listing.problems.append(error)
       }
     }
     return listing
@@ -96,6 +101,11 @@ public struct HandlerRegistry: Sendable {
         cause: "its name is none that handlers have",
         remedy: "Call it ashlar_handler_NAME or ashlar_handler_NAME.so.")
     }
+    // Loading anything else might never end.
+    guard try LinuxFileSystem().kind(of: try LinuxFileSystem().resolve(path)) == .file else {
+      throw BlockError(
+        .invalidArgument, step: "describe the handler", object: path, cause: "it is no regular file")
+    }
     let (program, arguments) = kind == .program ? (path, []) : (loader, ["--plugin", path])
     let answer = try ask(program, arguments + ["--describe"], path, HandlerDescription.self)
     let description = answer.message
@@ -119,8 +129,16 @@ public struct HandlerRegistry: Sendable {
   private func ask<Message: Decodable>(
     _ program: String, _ arguments: [String], _ path: String, _ type: Message.Type
   ) throws(BlockError) -> (message: Message, end: ChildProcess.End) {
-    let answer = try ChildProcess.ask(
-      program, arguments, limit: Limits.handlerDescriptionBytes, deadline: Self.answerDeadline)
+    let answer: ChildProcess.Answer
+    do throws(BlockError) {
+      answer = try ChildProcess.ask(
+        program, arguments, limit: Limits.handlerDescriptionBytes, deadline: answerDeadline)
+    } catch {
+      throw BlockError(
+        error.kind, step: "ask the handler", object: path, cause: error.cause,
+        remedy: error.kind == .permissionDenied ? "Make it executable: chmod +x \(path)." : error.remedy,
+        errno: error.errno)
+    }
     do {
       return (try JSONDecoder().decode(type, from: Data(answer.output)), answer.end)
     } catch {
@@ -132,7 +150,8 @@ public struct HandlerRegistry: Sendable {
       }
       throw BlockError(
         .corrupt, step: "ask the handler", object: path,
-        cause: "its answer is not what it should be: \(error)")
+        cause: answer.output.isEmpty
+          ? "it has ended without an answer" : "its answer is not the JSON object that is due")
     }
   }
 }

@@ -39,35 +39,36 @@ struct ConfiguredImage {
       config = try ImageConfig(json: text, path: reference.path)
     } catch {
       try await report(
-        "failed:failed to create overlaybd device", to: ImageConfig.resultFile(inJSON: text), instead: error)
+        "failed:failed to create overlaybd device", to: ImageConfig.resultFile(inJSON: text), of: error)
       throw error
     }
-    do {
-      let image = try await open(config)
-      try await report("success", to: config.resultFile, instead: nil)
-      return image
-    } catch let failure as LayerFailure {
-      try await report("failed:\(failure.resultText)", to: config.resultFile, instead: failure.error)
-      throw failure.error
-    } catch let error as BlockError {
-      throw error
+    var image: Image
+    do throws(LayerFailure) {
+      image = try await open(config)
     } catch {
-      throw BlockError(.ioError, step: "open image", object: reference.path, cause: "\(error)")
+      try await report("failed:\(error.resultText)", to: config.resultFile, of: error.error)
+      throw error.error
     }
+    do throws(BlockError) {
+      try await report("success", to: config.resultFile)
+    } catch {
+      // Whoever waits for it has the wrong place in his configuration; whoever uses the disk has the disk.
+      image.notices.append("the result file is not written: \(error)")
+    }
+    return image
   }
 
   /// Writes the result file, if one is named and wanted.
-  ///
-  /// - Throws: If it cannot be written and nothing else has failed; an error that is reported already is
-  ///   not hidden by this one.
-  private func report(_ result: String, to file: String, instead failure: BlockError?)
-    async throws(BlockError)
-  {
+  private func report(_ result: String, to file: String) async throws(BlockError) {
     guard options.writesResultFile, !file.isEmpty else { return }
-    do {
-      try await services.files.replaceContents(of: absolute(file), with: Array(result.utf8))
+    try await services.files.replaceContents(of: absolute(file), with: Array(result.utf8))
+  }
+
+  /// The same for a failure, which the caller is told together with what went wrong with the file.
+  private func report(_ result: String, to file: String, of failure: BlockError) async throws(BlockError) {
+    do throws(BlockError) {
+      try await report(result, to: file)
     } catch {
-      guard let failure else { throw error.during("write the result file") }
       throw failure.aggravated(by: error, while: "writing the result file")
     }
   }

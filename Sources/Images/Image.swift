@@ -41,7 +41,7 @@ public struct Image: Sendable {
   /// How many segments the merged index has; 0 for a raw image.
   public let segmentCount: Int
   /// Things that a user should know although the image opened.
-  public let notices: [String]
+  public internal(set) var notices: [String]
 }
 
 /// How an image is to be opened.

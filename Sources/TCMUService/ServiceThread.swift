@@ -35,13 +35,16 @@ final class ServiceThread {
 
   /// Serves until it is told to stop.
   ///
-  /// - Parameter onStart: Called once, with the error if there is no service.
-  func run(onStart: (BlockError?) -> Void) {
+  /// - Parameters:
+  ///   - waitsForBus: Whether a bus that is not there yet is no reason to end.
+  ///   - onStart: Called once, with the error if there is no service.
+  func run(waitsForBus: Bool, onStart: (BlockError?) -> Void) {
     defer { mailbox.close() }
     do throws(BlockError) {
       try connect()
     } catch {
-      return onStart(error)
+      guard waitsForBus, error.kind == .unavailable else { return onStart(error) }
+      lose(error)
     }
     onStart(nil)
     while takeOrders() {
@@ -75,7 +78,7 @@ final class ServiceThread {
     try Readiness.wait(for: [(mailbox.raw, Int16(POLLIN))], atMost: nextAttempt - .now)
     guard ContinuousClock.now >= nextAttempt else { return }
     try connect()
-    log.notice("the D-Bus service is there again")
+    log.notice("the D-Bus service is there")
   }
 
   /// The connection is lost, or there is none yet again.

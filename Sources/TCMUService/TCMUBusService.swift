@@ -35,12 +35,13 @@ public final class TCMUBusService: Sendable {
   ///   - checkConfig: Answers for these handlers, and for those that are added.
   ///   - checkLimit: How long a check may take, also another process's, before its caller is told so; the usual
   ///     clients wait for 25 s.
+  ///   - waitsForBus: Whether a bus that is not there yet is waited for in the background.
   ///   - log: For handlers that come and go, and for a bus that does.
-  /// - Throws: `busy` if somebody, likely tcmu-runner, has the name; `unavailable` if there is no bus;
+  /// - Throws: `busy` if somebody, likely tcmu-runner, has the name; `unavailable` if there is no bus to wait for;
   ///   `permissionDenied` if the bus's policy forbids the name.
   public static func start(
     address: String? = nil, handlers: [HandlerDescription], checkConfig: @escaping ConfigChecker,
-    checkLimit: Duration = .seconds(20), log: Logger
+    checkLimit: Duration = .seconds(20), waitsForBus: Bool = false, log: Logger
   ) async throws(BlockError) -> TCMUBusService {
     let mailbox = try Mailbox()
     let checks = ConfigChecks(
@@ -49,7 +50,7 @@ public final class TCMUBusService: Sendable {
     let thread = try WorkerThread(name: "tcmu-dbus") {
       let service = ServiceThread(
         address: address, handlers: handlers, checks: checks, mailbox: mailbox, log: log)
-      service.run { error in
+      service.run(waitsForBus: waitsForBus) { error in
         outcome.yield(error)
         outcome.finish()
       }

@@ -11,11 +11,12 @@ guard arguments.count >= 2, arguments[0] == "--plugin" else {
     to: STDERR_FILENO)
   exit(64)
 }
+HandlerProgram.keepAnswersApart()
 let handler: ForeignHandler
 do throws(BlockError) {
   handler = try HandlerLibrary.load(arguments[1])
 } catch {
-  HandlerProgram.say("\(error)\n", to: STDOUT_FILENO)
+  HandlerProgram.answer("\(error)\n")
   exit(1)
 }
 await HandlerProgram.run(handler, kind: handler.kind, Array(arguments.dropFirst(2)))

@@ -37,7 +37,7 @@ struct BackstoreOptions: ParsableArguments {
       handlerDirectories.isEmpty
       ? [HandlerRegistry.standardDirectory(program: program)] : handlerDirectories
     let registry = HandlerRegistry(directories: directories, loader: "\(directory)/ashlar-handler")
-    let listing = try await Blocking.run("handlers") { () throws(BlockError) in registry.list() }
+    let listing = await registry.list()
     for problem in listing.problems { log.warning("\(problem)") }
     var plan = BackstorePlan(registry: registry, handlers: listing.entries)
     if serveBackstores == "all" { return plan }
@@ -84,7 +84,7 @@ extension BackstoreOptions {
           } catch {
             return .invalid("\(error)")
           }
-        }, log: log)
+        }, waitsForBus: true, log: log)
     } catch {
       log.warning("targetcli does not see what is served here: \(error)")
     }

@@ -1,5 +1,6 @@
 import BlockCore
 import Foundation
+import Glibc
 import Handlers
 import LinuxIO
 import TestKit
@@ -20,7 +21,7 @@ import Testing
     try scratch.write("ashlar_handler_text.so", text: "no library")
     try scratch.write("other.so", text: "not looked at")
     let registry = HandlerRegistry(directories: [scratch("none"), scratch.path], loader: Plugins.loader)
-    let listing = registry.list()
+    let listing = await registry.list()
     #expect(listing.entries.keys.sorted() == ["probe"])
     #expect(listing.entries["probe"]?.path == scratch("ashlar_handler_good.so"))
     #expect(
@@ -32,6 +33,23 @@ import Testing
     #expect(problems[scratch("ashlar_handler_new.so")]?.cause.contains("version 9") == true)
     #expect(problems[scratch("ashlar_handler_text.so")]?.kind == .unavailable)
     #expect(problems[scratch("ashlar_handler_twice.so")]?.kind == .conflict)
+  }
+
+  @Test func thoseThatHangHoldUpNobody() async throws {
+    for name in ["a", "b", "c"] {
+      try Plugins.compile("probe.c", ["HANG_ON_LOAD"], to: scratch("ashlar_handler_\(name).so"))
+    }
+    try Plugins.compile("probe.c", ["TALK_ON_LOAD"], to: scratch("ashlar_handler_talks.so"))
+    #expect(mkfifo(scratch("ashlar_handler_fifo.so"), 0o600) == 0)
+    let listing = await HandlerRegistry(
+      directories: [scratch.path], loader: Plugins.loader, answerDeadline: .seconds(10)
+    ).list()
+    // What it prints is no part of its answer.
+    #expect(listing.entries.keys.sorted() == ["probe"])
+    let problems = Dictionary(uniqueKeysWithValues: listing.problems.map { ($0.object, $0.kind) })
+    #expect(problems.count == 4)
+    for name in ["a", "b", "c"] { #expect(problems[scratch("ashlar_handler_\(name).so")] == .timedOut) }
+    #expect(problems[scratch("ashlar_handler_fifo.so")] == .invalidArgument)
   }
 
   @Test func configurationsAreChecked() throws {
@@ -57,9 +75,9 @@ import Testing
     #expect(answer.output == Array("yes\n".utf8))
   }
 
-  @Test func debiansHandlersDescribeThemselves() throws {
+  @Test func debiansHandlersDescribeThemselves() async throws {
     let directory = try Plugins.debian("qcow").split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 }
-    let listing = HandlerRegistry(directories: [directory], loader: Plugins.loader).list()
+    let listing = await HandlerRegistry(directories: [directory], loader: Plugins.loader).list()
     for subtype in ["fbo", "qcow", "zbc"] {
       let entry = try #require(listing.entries[subtype], "\(listing.problems)")
       #expect(entry.description.kind == .tcmuRunner && !entry.description.description.isEmpty)

@@ -157,6 +157,19 @@ import Testing
     await service.stop()
   }
 
+  @Test func aBusThatComesLaterIsWaitedFor() async throws {
+    let bus = try PrivateBus()
+    bus.stop()
+    let service = try await TCMUBusService.start(
+      address: bus.address, handlers: Self.handlers(), checkConfig: { _ in .valid }, waitsForBus: true,
+      log: Logger(label: "test"))
+    try bus.start()
+    try await PrivateBus.wait("the name is owned") {
+      try await bus.busctl(["status", Self.service]).status == 0
+    }
+    await service.stop()
+  }
+
   @Test func aServiceWithoutABusCanBeStopped() async throws {
     let bus = try PrivateBus()
     let service = try await Self.start(bus)
