@@ -85,6 +85,7 @@ removed_on_a_full_disk() {
     equal "stores" "$(find "$ASHLAR_ROOT" -name 'sandbox-*')" ""
     stop
     umount "$ASHLAR_ROOT"
+    rmdir "$ASHLAR_ROOT"
     ASHLAR_ROOT=$was
     start
     nothing_is_left
@@ -129,10 +130,10 @@ merge_has_a_problem() { api GET /v1/sandboxes/m | jq -e '.state == "merging" and
 # The file system under a pool is full: the pool can be used again when there is room, and what it has can be read.
 pool_without_room() {
     local sum
-    mkdir "$scratch/small"
-    mount -t tmpfs -o size=16M tmpfs "$scratch/small"
+    mkdir "$scratch/narrow"
+    mount -t tmpfs -o size=16M tmpfs "$scratch/narrow"
     truncate -s 32M "$scratch/wide"
-    api POST /v1/sandboxes "{\"name\": \"p\", \"base\": \"$scratch/wide\", \"driver\": \"thin\", \"store\": \"$scratch/small/store\"}" > /dev/null
+    api POST /v1/sandboxes "{\"name\": \"p\", \"base\": \"$scratch/wide\", \"driver\": \"thin\", \"store\": \"$scratch/narrow/store\"}" > /dev/null
     scribble p 1
     ! dd if=/dev/urandom of="$(device p)" bs=64k seek=4 count=400 oflag=direct conv=notrunc status=none 2> "$scratch/said" ||
         { echo "there was room"; return 1; }
@@ -141,13 +142,14 @@ pool_without_room() {
     api POST /v1/sandboxes/p/flatten "{\"target\": \"$scratch/flat\"}" > /dev/null
     equal "the flat file" "$(digest "$scratch/flat")" "$sum"
     rm "$scratch/flat"
-    mount -o remount,size=64M "$scratch/small"
+    mount -o remount,size=64M "$scratch/narrow"
     verb p pause
     verb p resume
     equal "the content" "$(digest "$(device p)")" "$sum"
     dd if=/dev/urandom of="$(device p)" bs=64k count=400 oflag=direct conv=notrunc status=none
     remove p
-    umount "$scratch/small"
+    umount "$scratch/narrow"
+    rmdir "$scratch/narrow"
     rm "$scratch/wide"
     nothing_is_left
 }
