@@ -168,3 +168,22 @@ dead_reader_takes_no_room() {
     remove a
     nothing_is_left
 }
+
+# The manager dies while it reads a sandbox with a quota, whose writers wait: they go on with the next one.
+dead_reader_lets_writers_go() {
+    local sum status taken step
+    create q "\"quota\": $((megabytes << 20))"
+    scribble q 3
+    for step in "base loop" disk check rename; do
+        sum=$(digest "$(device q)")
+        ask_with "$step:kill" api POST /v1/sandboxes/q/flatten "{\"target\": \"$scratch/flat\"}"
+        [ -n "$taken" ] || { echo "there is no step $step"; return 1; }
+        equal "the state" "$(state q)" running
+        equal "the content" "$(digest "$(device q)")" "$sum"
+        scribble q 4
+        equal "devices" "$(dmsetup ls | cut -f 1 | grep -vc pool)" 1
+        equal "files" "$(find "$scratch" -maxdepth 1 -name 'flat*')" ""
+    done
+    remove q
+    nothing_is_left
+}
