@@ -16,6 +16,8 @@ public final class CommandSlot: @unchecked Sendable {
   public internal(set) var block = CommandBlock()
   private var pieces: UnsafeMutableBufferPointer<iovec>
   private var pieceCount = 0
+  /// Bytes in the pieces of its data.
+  private(set) var dataByteCount = 0
 
   /// Pieces that there is room for without taking memory: 1 MiB in single pages.
   private static let usualPieceCount = 256
@@ -38,7 +40,7 @@ public final class CommandSlot: @unchecked Sendable {
   /// - Precondition: `count` is within ``BlockCore/Limits/piecesPerCommand``.
   @inline(__always)
   func reserve(_ count: Int) {
-    pieceCount = 0
+    forgetPieces()
     if count > pieces.count { grow(to: count) }
   }
 
@@ -54,8 +56,13 @@ public final class CommandSlot: @unchecked Sendable {
   func append(_ piece: iovec) {
     pieces[pieceCount] = piece
     pieceCount += 1
+    dataByteCount &+= piece.iov_len
   }
 
   /// Says that what was added is not to be touched.
-  func forgetPieces() { pieceCount = 0 }
+  @inline(__always)
+  func forgetPieces() {
+    pieceCount = 0
+    dataByteCount = 0
+  }
 }

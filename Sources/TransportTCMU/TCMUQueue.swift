@@ -26,10 +26,6 @@ final class TCMUQueue: Sendable {
   /// The first thing that went wrong with the ring.
   private let failure = Mutex<BlockError?>(nil)
 
-  /// Answers that the kernel is shown at once, at most: an initiator that waits for the first of a deep queue is
-  /// not to wait for the last.
-  private static let answersPerKick = 16
-
   /// The sense key UNIT ATTENTION.
   private static let unitAttention: UInt8 = 0x6
 
@@ -79,13 +75,13 @@ final class TCMUQueue: Sendable {
   /// Serves all that is in the ring.
   @inline(__always)
   private func serveAll(_ slot: inout CommandSlot, _ workspace: Workspace) throws(BlockError) {
-    var answers = 0
+    var unshown = UnshownAnswers()
     while !isStopping.load(ordering: .relaxed) {
       let result: CommandResult?
       switch try ring.next(into: slot) {
       case .empty:
         let hasReleased = try ring.releasePassive()
-        if answers > 0 || hasReleased { kick() }
+        if !unshown.isEmpty || hasReleased { kick() }
         // What comes meanwhile has an event of its own.
         return
       case .command: result = serve(slot, workspace)
@@ -93,20 +89,20 @@ final class TCMUQueue: Sendable {
       }
       if let result {
         try complete(slot, result)
-        answers += 1
+        unshown.add(slot)
       } else {
         counters.noteWaiting()
         // The last free slot may be one that waits for an answer of ours.
-        if answers > 0 { kick() }
-        answers = 0
+        if !unshown.isEmpty { kick() }
+        unshown = UnshownAnswers()
         slot = slots.take()
       }
-      if answers >= Self.answersPerKick {
+      if unshown.isEnough {
         kick()
-        answers = 0
+        unshown = UnshownAnswers()
       }
     }
-    if answers > 0 { kick() }
+    if !unshown.isEmpty { kick() }
   }
 
   /// The first phase.
@@ -171,5 +167,25 @@ final class TCMUQueue: Sendable {
   private func noteGone() {
     isGone.store(true, ordering: .releasing)
     stop()
+  }
+}
+
+/// What was answered since the last kick.
+private struct UnshownAnswers {
+  private var count = 0
+  private var byteCount = 0
+
+  /// Answers, and bytes of their commands' data, that wait for one kick at most: an initiator that has the first of
+  /// a deep queue sends more while we serve the rest, and its commands and ours take turns otherwise.
+  private static let countPerKick = 16
+  private static let bytesPerKick = 64 << 10
+
+  var isEmpty: Bool { count == 0 }
+  var isEnough: Bool { count >= Self.countPerKick || byteCount >= Self.bytesPerKick }
+
+  @inline(__always)
+  mutating func add(_ slot: CommandSlot) {
+    count += 1
+    byteCount += slot.dataByteCount
   }
 }
