@@ -113,6 +113,10 @@ extension Backstore {
     if let pages = options.pagesPerDataBlock {
       try directory.write("data_pages_per_blk=\(pages)", to: "control")
     }
+    if let mebibytes = options.commandRingMebibytes {
+      // A kernel that does not know it takes no notice.
+      try directory.write("cmd_ring_size_mb=\(mebibytes)", to: "control")
+    }
     if !options.waitsForAnswers { try directory.write("nl_reply_supported=-1", to: "control") }
     if let serial = options.serial { try directory.write(serial, to: "wwn/vpd_unit_serial") }
   }

@@ -19,15 +19,18 @@ struct Ashlar: AsyncParsableCommand {
     signal(SIGPIPE, SIG_IGN)
     let name = CommandLine.arguments.first?.split(separator: "/").last
     if name == Substring(OverlaybdAttacher.name) {
-      await run(OverlaybdAttacher.self, wrongCall: 1)
+      await run(
+        OverlaybdAttacher.self, OverlaybdAttacher.arguments(CommandLine.arguments.dropFirst()), wrongCall: 1)
     } else {
-      await run(Ashlar.self, wrongCall: 2)
+      await run(Ashlar.self, Array(CommandLine.arguments.dropFirst()), wrongCall: 2)
     }
   }
 
-  private static func run<Root: AsyncParsableCommand>(_ root: Root.Type, wrongCall: Int32) async {
+  private static func run<Root: AsyncParsableCommand>(
+    _ root: Root.Type, _ arguments: [String], wrongCall: Int32
+  ) async {
     do {
-      var command = try root.parseAsRoot()
+      var command = try root.parseAsRoot(arguments)
       if var command = command as? any AsyncParsableCommand {
         try await command.run()
       } else {

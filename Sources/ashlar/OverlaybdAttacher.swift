@@ -16,6 +16,37 @@ struct OverlaybdAttacher: AsyncParsableCommand {
     commandName: name, abstract: "Makes block devices of overlaybd images over TCMU.",
     version: Release.version, subcommands: [Attach.self, Detach.self, List.self])
 
+  /// The arguments of a call as our parser takes them. The original reads them as Go programs do: one dash is as good
+  /// as two, and a flag may have its value behind a "=".
+  static func arguments(_ given: some Sequence<String>) -> [String] {
+    var result: [String] = []
+    var isValue = false
+    for argument in given {
+      if isValue || !argument.hasPrefix("-") {
+        result.append(argument)
+        isValue = false
+        continue
+      }
+      let parts = argument.drop { $0 == "-" }.split(separator: "=", maxSplits: 1)
+      let name = parts.first.map(String.init) ?? ""
+      switch (name, parts.count) {
+      case ("id", 1), ("config", 1):
+        isValue = true
+        result.append("--\(name)")
+      case ("id", 2), ("config", 2): result.append("--\(name)=\(parts[1])")
+      case ("with-devid", 1), ("verbose", 1): result.append("--\(name)")
+      case ("with-devid", 2), ("verbose", 2), ("v", 2):
+        switch parts[1] {
+        case "1", "t", "T", "TRUE", "true", "True": result.append(name == "v" ? "-v" : "--\(name)")
+        case "0", "f", "F", "FALSE", "false", "False": break
+        default: result.append(argument)
+        }
+      default: result.append(argument)
+      }
+    }
+    return result
+  }
+
   /// `overlaybd-attacher attach`.
   struct Attach: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
