@@ -16,6 +16,7 @@ import Synchronization
 public enum HandlerProgram {
   /// Does what the program's arguments say, and ends the process.
   public static func main(_ handler: some Handler) async -> Never {
+    keepAnswersApart()
     await run(handler, kind: .program, Array(CommandLine.arguments.dropFirst()))
   }
 
@@ -61,7 +62,7 @@ public enum HandlerProgram {
   /// Has what a handler's own code prints go to the standard error, so that it is no part of an answer; to be called
   /// once, before any such code runs.
   public static func keepAnswersApart() {
-    let copy = dup(STDOUT_FILENO)
+    let copy = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1)
     guard copy >= 0, dup2(STDERR_FILENO, STDOUT_FILENO) >= 0 else { return }
     answers.withLock { $0 = copy }
   }

@@ -83,7 +83,7 @@ public struct DataServer {
       log.debug("the kernel does not let this process mark itself as an I/O flusher (errno \(errno))")
     }
     do {
-      try LinuxFileSystem.write("-900", toAttribute: "/proc/self/oom_score_adj")
+      try LinuxProcess.goLastWhenMemoryIsShort()
     } catch {
       log.debug("\(error)")
     }

@@ -102,9 +102,13 @@ public struct HandlerRegistry: Sendable {
         remedy: "Call it ashlar_handler_NAME or ashlar_handler_NAME.so.")
     }
     // Loading anything else might never end.
-    guard try LinuxFileSystem().kind(of: try LinuxFileSystem().resolve(path)) == .file else {
+    let file = try LinuxFileSystem().resolve(path)
+    let isFile = try LinuxFileSystem().kind(of: file) == .file
+    guard isFile, LinuxFileSystem.byteCount(ofFile: file) > 0 else {
       throw BlockError(
-        .invalidArgument, step: "describe the handler", object: path, cause: "it is no regular file")
+        .invalidArgument, step: "describe the handler", object: path,
+        cause: isFile ? "it is empty" : "it is no regular file",
+        remedy: "Put the handler there again, or remove it.")
     }
     let (program, arguments) = kind == .program ? (path, []) : (loader, ["--plugin", path])
     let answer = try ask(program, arguments + ["--describe"], path, HandlerDescription.self)

@@ -144,6 +144,12 @@ extension LinuxFileSystem {
     return stat(path, &status) == 0 ? UInt64(status.st_blocks) * 512 : 0
   }
 
+  /// Bytes in a file; 0 if it cannot be looked at.
+  public static func byteCount(ofFile path: String) -> UInt64 {
+    var status = stat()
+    return stat(path, &status) == 0 ? UInt64(status.st_size) : 0
+  }
+
   /// Copies a file with its holes: by reference where the file system can do that, and by its data elsewhere.
   ///
   /// - Throws: `conflict` if the copy is there already, others by errno.

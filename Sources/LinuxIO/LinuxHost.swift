@@ -42,3 +42,14 @@ extension HostServices {
     HostServices(files: LinuxFileSystem(), clock: LinuxClock(), random: LinuxRandom())
   }
 }
+
+/// This process.
+public enum LinuxProcess {
+  /// Asks the kernel to choose nearly any other process before this one when memory runs out: disks depend on it.
+  /// Processes that it starts inherit that.
+  ///
+  /// - Throws: `permissionDenied` without CAP_SYS_RESOURCE (proc_pid_oom_score_adj(5)).
+  public static func goLastWhenMemoryIsShort() throws(BlockError) {
+    try LinuxFileSystem.write("-900", toAttribute: "/proc/self/oom_score_adj")
+  }
+}

@@ -34,7 +34,7 @@ extension Sandboxes {
     }
   }
 
-  private static func taken(_ name: SandboxName) -> BlockError {
+  static func taken(_ name: SandboxName) -> BlockError {
     BlockError(
       .conflict, step: "make the sandbox", object: name.text, cause: "there is another one of that name",
       remedy: "Choose another name, or remove that one: ashlar sandbox rm \(name).")
@@ -114,7 +114,7 @@ extension Sandboxes {
   }
 
   /// Takes back a sandbox that could not be made, and gives the error with what went wrong meanwhile.
-  private func undo(_ row: SandboxJournal.Row, _ error: BlockError) async -> BlockError {
+  func undo(_ row: SandboxJournal.Row, _ error: BlockError) async -> BlockError {
     do throws(BlockError) {
       try await erase(row)
       return error

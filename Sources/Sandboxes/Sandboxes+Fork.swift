@@ -58,23 +58,14 @@ extension Sandboxes {
       copy.store = defaultStore(name.text)
     }
     try options.onStep("note fork")
-    guard try journal.insert(copy) else {
-      throw BlockError(
-        .conflict, step: "fork \(row.name) as", object: name.text, cause: "there is another one of that name",
-        remedy: "Choose another name.")
-    }
+    guard try journal.insert(copy) else { throw Self.taken(name) }
     do throws(BlockError) {
       if isThin { try await forkInPool(row, copy) } else { try await copyStore(of: row, to: copy) }
       copy.state = SandboxState.paused.rawValue
       try options.onStep("note paused")
       try journal.save(copy)
     } catch {
-      do throws(BlockError) {
-        try await erase(copy)
-      } catch let further {
-        throw error.aggravated(by: further, while: "taking back what was made")
-      }
-      throw error
+      throw await undo(copy, error)
     }
   }
 

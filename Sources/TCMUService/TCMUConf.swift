@@ -66,21 +66,28 @@ public struct TCMUConf: Sendable, Hashable {
     for (number, line) in lines.enumerated() {
       let text = Self.trimmed(String(decoding: line, as: UTF8.self)[...])
       guard !text.isEmpty, !text.hasPrefix("#") else { continue }
-      // One notice for each line would be as long as the file.
-      if notices.count == Self.noticeLimit { notices.append("more lines are not understood") }
-      guard notices.count < Self.noticeLimit else { return }
       guard let sign = text.firstIndex(of: "=") else {
-        notices.append("line \(number + 1) is not of the form key = value")
+        note("line \(number + 1) is not of the form key = value")
         continue
       }
       let key = Self.trimmed(text[..<sign])
-      if names.contains(key) { notices.append("line \(number + 1) sets \(key) again; it holds") }
+      if names.contains(key) { note("line \(number + 1) sets \(key) again; it holds") }
       set(key, Self.value(text[text.index(after: sign)...]), line: number + 1)
       if Self.known.contains(String(key)) { names.append(key) }
     }
   }
 
   private static let noticeLimit = 20
+
+  /// Adds a notice; one for each line would be as long as the file.
+  private mutating func note(_ notice: String) {
+    if notices.count < Self.noticeLimit {
+      notices.append(notice)
+    } else if notices.count == Self.noticeLimit {
+      notices.append("there is more like that")
+    }
+  }
+
   private static let known = ["log_level", "log_dir"]
   /// Bytes in a path, its NUL included: `PATH_MAX` of linux/limits.h.
   private static let pathBytes = 4096
@@ -89,20 +96,20 @@ public struct TCMUConf: Sendable, Hashable {
     switch key {
     case "log_level":
       guard let number = Int(value) else {
-        notices.append("line \(line): log_level must be a number from 0 to 5")
+        note("line \(line): log_level must be a number from 0 to 5")
         return
       }
       // As tcmu-runner does.
       logLevel = LogLevel(rawValue: min(max(number, 0), 5))
-      if logLevel?.rawValue != number { notices.append("line \(line): log_level goes from 0 to 5") }
+      if logLevel?.rawValue != number { note("line \(line): log_level goes from 0 to 5") }
     case "log_dir":
       guard value.hasPrefix("/"), value.utf8.count < Self.pathBytes, !value.utf8.contains(0) else {
-        notices.append("line \(line): log_dir must be an absolute path")
+        note("line \(line): log_dir must be an absolute path")
         return
       }
       logDirectory = String(value)
     default:
-      notices.append("line \(line): the key \(String(key.prefix(64)).debugDescription) is not known")
+      note("line \(line): the key \(String(key.prefix(64)).debugDescription) is not known")
     }
   }
 

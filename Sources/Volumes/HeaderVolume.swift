@@ -117,11 +117,7 @@ public struct HeaderVolume: Sendable {
       do throws(BlockError) {
         return try LinuxFile(path, for: .readWrite)
       } catch  where error.kind == .busy && clock.now < end {
-        do {
-          try await clock.sleep(for: .milliseconds(10))
-        } catch {
-          throw BlockError(.cancelled, step: "open", object: path, cause: "the caller withdrew")
-        }
+        try await clock.pause(for: .milliseconds(10))
       }
     }
   }

@@ -142,8 +142,7 @@ struct ListCommand: AsyncParsableCommand {
     if json { return try Output.json(infos) }
     let rows = infos.map { info in
       [
-        info.id.text, info.device ?? "-", info.state.rawValue, Output.size(info.size),
-        info.readOnly ? "ro" : "rw",
+        info.id.text, info.device ?? "-", info.state.rawValue, info.shownSize, info.shownMode,
         info.transport, info.mounts.isEmpty ? "-" : info.mounts.map(\.directory).joined(separator: ","),
         info.image,
       ]
@@ -174,8 +173,9 @@ struct InspectCommand: AsyncParsableCommand {
     if json { return try Output.json(info) }
     var lines: [(String, String)] = [
       ("id", info.id.text), ("state", info.state.rawValue), ("device", info.device ?? "-"),
-      ("link", info.link ?? "-"), ("size", "\(Output.size(info.size)) (\(info.size) bytes)"),
-      ("mode", info.readOnly ? "read-only" : "read-write"), ("image", info.image),
+      ("link", info.link ?? "-"),
+      ("size", info.hasSize ? "\(Output.size(info.size)) (\(info.size) bytes)" : "-"),
+      ("mode", info.hasSize ? (info.readOnly ? "read-only" : "read-write") : "-"), ("image", info.image),
       ("format", "\(info.format ?? "-"), \(info.layers) layers"), ("transport", info.transport),
       ("server", info.server.map { "process \($0.pid)" } ?? "-"),
     ]
@@ -195,4 +195,11 @@ struct InspectCommand: AsyncParsableCommand {
       Output.line(key + String(repeating: " ", count: width - key.count + 2) + value)
     }
   }
+}
+
+extension AttachmentInfo {
+  /// Whether its size and mode are known: not before its image was opened.
+  fileprivate var hasSize: Bool { size > 0 }
+  fileprivate var shownSize: String { hasSize ? Output.size(size) : "-" }
+  fileprivate var shownMode: String { hasSize ? (readOnly ? "ro" : "rw") : "-" }
 }

@@ -50,12 +50,7 @@ extension DaemonCommand {
             cause: "its successor has not answered within \(Self.deadline)",
             remedy: "Look into \(instance.directories.log), or the journal of the service.")
         }
-        do {
-          try await clock.sleep(for: .milliseconds(20))
-        } catch {
-          throw BlockError(
-            .cancelled, step: "upgrade", object: "the manager", cause: "the command was called off")
-        }
+        try await clock.pause(for: .milliseconds(20))
       }
     }
 

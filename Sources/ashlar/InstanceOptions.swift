@@ -92,7 +92,7 @@ struct Daemon: Sendable {
   private func answers(within patience: Duration) async throws(BlockError) -> Bool {
     let end = clock.now + patience
     while clock.now < end {
-      try await pause(.milliseconds(20))
+      try await clock.pause(for: .milliseconds(20))
       if try isRunning { return true }
     }
     return false
@@ -114,15 +114,7 @@ struct Daemon: Sendable {
     while try !isRunning {
       if waitpid(pid, nil, WNOHANG) != 0 { throw failure("it ended at once", report.text()) }
       guard clock.now < end else { throw failure("it did not answer within \(Self.startDeadline)") }
-      try await pause(.milliseconds(5))
-    }
-  }
-
-  private func pause(_ duration: Duration) async throws(BlockError) {
-    do {
-      try await clock.sleep(for: duration)
-    } catch {
-      throw BlockError(.cancelled, step: "start", object: "the manager", cause: "the command was called off")
+      try await clock.pause(for: .milliseconds(5))
     }
   }
 

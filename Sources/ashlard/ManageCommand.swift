@@ -46,6 +46,11 @@ struct ManageCommand: AsyncParsableCommand {
     // What is made here is for the owner alone; data servers set their own.
     umask(0o077)
     signal(SIGPIPE, SIG_IGN)
+    do throws(BlockError) {
+      try LinuxProcess.goLastWhenMemoryIsShort()
+    } catch {
+      log.debug("\(error)")
+    }
     let directories = EngineDirectories(
       root: root, run: runDirectory, environment: ProcessInfo.processInfo.environment,
       workingDirectory: FileManager.default.currentDirectoryPath)

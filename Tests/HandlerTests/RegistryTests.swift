@@ -19,6 +19,8 @@ import Testing
     // The same subtype again, behind the first in the order of names.
     try Plugins.compile("probe.c", [], to: scratch("ashlar_handler_twice.so"))
     try scratch.write("ashlar_handler_text.so", text: "no library")
+    try scratch.write("ashlar_handler_empty", text: "")
+    #expect(mkdir(scratch("ashlar_handler_directory.so"), 0o700) == 0)
     try scratch.write("other.so", text: "not looked at")
     let registry = HandlerRegistry(directories: [scratch("none"), scratch.path], loader: Plugins.loader)
     let listing = await registry.list()
@@ -28,7 +30,9 @@ import Testing
       listing.entries["probe"]?.description
         == HandlerDescription(subtype: "probe", description: "A disk in memory.", kind: .library))
     let problems = Dictionary(uniqueKeysWithValues: listing.problems.map { ($0.object, $0) })
-    #expect(problems.count == 4)
+    #expect(problems.count == 6)
+    #expect(problems[scratch("ashlar_handler_empty")]?.cause == "it is empty")
+    #expect(problems[scratch("ashlar_handler_directory.so")]?.cause == "it is no regular file")
     #expect(problems[scratch("ashlar_handler_crash.so")]?.cause.contains("signal 6") == true)
     #expect(problems[scratch("ashlar_handler_new.so")]?.cause.contains("version 9") == true)
     #expect(problems[scratch("ashlar_handler_text.so")]?.kind == .unavailable)

@@ -52,6 +52,11 @@ import Testing
     #expect(try parse("log_level = -1").logLevel == .critical)
   }
 
+  @Test func manyMistakesHideNothing() throws {
+    let conf = try parse(String(repeating: "what\n", count: 100) + "log_level = 1")
+    #expect(conf.logLevel == .error && conf.notices.count == 21)
+  }
+
   @Test func theLastLineHolds() throws {
     let conf = try parse("log_level = 1\nlog_level = 2")
     #expect(conf.logLevel == .warning && conf.notices.count == 1)
