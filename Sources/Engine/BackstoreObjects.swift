@@ -21,7 +21,9 @@ struct BackstoreObjects: KernelObjects {
   /// MiB for the data of commands under way: what overlaybd's attacher gives, and what other images get.
   private static let overlaybdDataArea = 4
   private static let dataArea = 64
-  /// MiB of the command ring. The entries of 1024 commands, as many as a loopback disk sends at most, with all the
+  /// MiB of the command ring.
+  ///
+  /// The entries of 1024 commands, as many as a loopback disk sends at most, with all the
   /// pieces that the data area can be in, take 0.4: the kernel's own 8 would be most of a device's memory.
   private static let commandRing = 1
   /// For the kernel to take something apart: a file system may have much to write.

@@ -46,6 +46,7 @@ extension HostServices {
 /// This process.
 public enum LinuxProcess {
   /// Asks the kernel to choose nearly any other process before this one when memory runs out: disks depend on it.
+  ///
   /// Processes that it starts inherit that.
   ///
   /// - Throws: `permissionDenied` without CAP_SYS_RESOURCE (proc_pid_oom_score_adj(5)).

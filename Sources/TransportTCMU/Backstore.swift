@@ -41,8 +41,9 @@ public struct Backstore: Sendable, Hashable, Codable, CustomStringConvertible {
     ///
     /// More keep a command's data together.
     public var pagesPerDataBlock: Int?
-    /// MiB of the command ring, 1 to 8; `nil` for the kernel's own, 8. It is the kernel's memory, all of it from the
-    /// beginning. Kernels before 5.18 know only their own.
+    /// MiB of the command ring, 1 to 8; `nil` for the kernel's own, 8.
+    ///
+    /// It is the kernel's memory, all of it from the beginning. Kernels before 5.18 know only their own.
     public var commandRingMebibytes: Int?
     /// Whether the kernel waits for a server's answers over netlink: true for a backstore that somebody else
     /// serves, false for one that the maker serves himself.

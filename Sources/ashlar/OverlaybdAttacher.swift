@@ -16,8 +16,9 @@ struct OverlaybdAttacher: AsyncParsableCommand {
     commandName: name, abstract: "Makes block devices of overlaybd images over TCMU.",
     version: Release.version, subcommands: [Attach.self, Detach.self, List.self])
 
-  /// The arguments of a call as our parser takes them. The original reads them as Go programs do: one dash is as good
-  /// as two, and a flag may have its value behind a "=".
+  /// The arguments of a call as our parser takes them.
+  ///
+  /// The original reads them as Go programs do: one dash is as good as two, and a flag may have its value behind "=".
   static func arguments(_ given: some Sequence<String>) -> [String] {
     var result: [String] = []
     var isValue = false
