@@ -112,15 +112,20 @@ extension Attachment {
   }
 
   /// Waits for the last user without anybody waiting for us.
-  func finishInBackground() {
+  ///
+  /// - Parameter isWanted: Whether its users were promised that it stays until they are done; what was never finished
+  ///   fails for whoever looks at it.
+  func finishInBackground(isWanted: Bool = true) {
     let log = context.log
     let clock = context.services.clock
     Task {
       do {
         if objects.outlivesServer {
+          if !isWanted { try await inTurn { attachment in .success(await attachment.answerRemoval()) } }
           // The disk would be torn away from whoever uses it.
           while usage().isInUse { try await clock.sleep(for: .milliseconds(200)) }
-          try await dismantle()
+          try await inTurn { attachment in .success(await attachment.answerRemoval()) }
+          try await objects.remove()
         }
         await serverGone()
         while objects.isPresent {

@@ -128,24 +128,28 @@ extension Attachment {
 
   /// Takes over a device that has no data server, or was never finished.
   private func recoverBackstore() async -> Result<Void, BlockError> {
+    do throws(BlockError) {
+      if state != .attaching { status = try row.decodedStatus() }
+    } catch {
+      return .failure(error)
+    }
     switch state {
     case .attached, .failed:
-      do throws(BlockError) {
-        status = try row.decodedStatus()
-      } catch {
-        return .failure(error)
-      }
       state = .attached
       // One of another process's has no data server of ours.
       guard objects.hasServer else { return .success(()) }
       context.log.notice("\(id): its data server died while there was no manager")
       reviveInBackground()
-    case .attaching, .detaching:
+    case .detaching:
+      context.log.notice("\(id): taking apart what an earlier manager left as \(row.state)")
+      finishInBackground()
+      reviveInBackground()
+    case .attaching:
       context.log.notice("\(id): taking apart what an earlier manager left as \(row.state)")
       // A server whose attachment was never finished ends by itself, now that its manager is gone.
-      if state == .attaching { await endServer(kindly: true) }
+      await endServer(kindly: true)
       state = .detaching
-      finishInBackground()
+      finishInBackground(isWanted: false)
     }
     return .success(())
   }

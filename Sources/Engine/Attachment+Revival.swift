@@ -40,7 +40,8 @@ extension Attachment {
   ///
   /// - Returns: Whether there is nothing left to do.
   private func revive() async -> Result<Bool, BlockError> {
-    guard !isGone, state == .attached || state == .failed, !isServerAlive else { return .success(true) }
+    guard !isGone, state != .attaching, !isServerAlive else { return .success(true) }
+    if state == .detaching { return await serveUntilGone() }
     guard objects.isPresent else {
       context.log.notice("\(id): its device was taken apart while it had no data server")
       state = .detaching
@@ -64,21 +65,47 @@ extension Attachment {
     return .success(state == .attached)
   }
 
-  /// Removes what stands in the kernel.
+  /// Starts a data server for a device that is being detached: one that takes it over as long as somebody uses it, and
+  /// one that fails what the kernel sends at its end.
   ///
-  /// What the kernel still sends while that is taken apart has to be answered: if the data server is dead, by
-  /// one that fails everything.
-  func dismantle() async throws(BlockError) {
-    let objects = objects
-    if objects.awaitsAnswers, objects.hasServer, !isServerAlive {
-      do throws(BlockError) {
-        try await drain()
-      } catch {
-        // The kernel gives up waiting by itself, only later.
-        context.log.error("\(id): \(error)")
-      }
+  /// - Returns: Whether there is nothing left to do.
+  private func serveUntilGone() async -> Result<Bool, BlockError> {
+    guard objects.awaitsAnswers, objects.hasServer else { return .success(true) }
+    guard usage().isInUse else {
+      await answerRemoval()
+      return .success(true)
     }
+    context.log.error("\(id): its data server is gone, and the device still \(usage().description)")
+    do throws(BlockError) {
+      _ = try await serve(.takeOver)
+      try commit()
+      problem = nil
+      context.log.notice("\(id): process \(server?.pid ?? 0) has taken the device over until it goes")
+      return .success(true)
+    } catch {
+      await endServer(kindly: true)
+      problem = "no data server could take it over: \(error)"
+      context.log.error("\(id): \(problem ?? "")")
+      return .success(false)
+    }
+  }
+
+  /// Removes what stands in the kernel; to be called in turn.
+  func dismantle() async throws(BlockError) {
+    await answerRemoval()
     try await objects.remove()
+  }
+
+  /// Sees to it that what the kernel still sends while the device is taken apart is answered: if the data server is
+  /// dead, by one that fails everything; to be called in turn.
+  func answerRemoval() async {
+    guard objects.awaitsAnswers, objects.hasServer, !isServerAlive else { return }
+    do throws(BlockError) {
+      try await drain()
+    } catch {
+      // The kernel gives up waiting by itself, only later.
+      context.log.error("\(id): \(error)")
+    }
   }
 
   /// Starts a data server that fails whatever is asked of it, so that nobody has to wait any more.

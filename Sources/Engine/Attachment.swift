@@ -178,14 +178,19 @@ actor Attachment {
     let waiters = endWaiters
     endWaiters = []
     for waiter in waiters { waiter.resume() }
-    if state == .attached { lost(end) }
+    switch state {
+    case .attached: lost(end)
+    // Whoever still uses it was promised that it stays until he is done.
+    case .detaching where objects.outlivesServer && !isReviving && !end.isSuccess: reviveInBackground()
+    case .detaching, .attaching, .failed: return
+    }
   }
 
   /// A device that was usable has lost its server.
   private func lost(_ end: ChildProcess.End) {
     // It was told to end.
     if handover != nil { return }
-    if case .exited(0) = end {
+    if end.isSuccess {
       // The server ends well only when the device is gone: somebody has detached the loop device.
       context.log.notice("\(id): its device was taken apart by somebody else")
       state = .detaching

@@ -75,6 +75,11 @@ public actor BackstoreService {
     subtypes = options.subtypes
   }
 
+  /// Sees to it that nobody waits for this process's answers when it has ended, unless others listen.
+  ///
+  /// - Throws: `unavailable` without the driver, others by errno.
+  public static func endAnswers() throws(BlockError) { try TCMUEvents.endAnswers() }
+
   func isOurs(_ configuration: String) -> Bool {
     subtypes.contains(BackstoreConfiguration(configuration).subtype)
   }
@@ -171,7 +176,16 @@ public actor BackstoreService {
       cause: "nobody here knows the subtype of \(entry.configuration)")
   }
 
+  /// Refuses a configuration of which bytes were replaced because they are no UTF-8: it would name another file.
+  private static func checkText(_ configuration: String) throws(BlockError) {
+    guard configuration.unicodeScalars.contains("\u{FFFD}") else { return }
+    throw BlockError(
+      .invalidArgument, step: "serve", object: configuration, cause: "it holds bytes that are no UTF-8",
+      remedy: "Give the file a name in UTF-8, or a link that has one.")
+  }
+
   private func change(_ attachment: Attachment?, _ change: DeviceChange) async throws(BlockError) {
+    if case .configuration(let text) = change { try Self.checkText(text) }
     guard let attachment else {
       throw BlockError(.notFound, step: "change", object: "a backstore", cause: "nobody here serves it")
     }
@@ -181,6 +195,7 @@ public actor BackstoreService {
   func serve(
     _ backstore: Backstore, _ configuration: String, _ start: ServerOrder.Start
   ) async throws(BlockError) {
+    try Self.checkText(configuration)
     let spec = BackstoreSpec(
       hba: backstore.hba, name: backstore.name, configuration: configuration, role: .served)
     _ = try await manager.attach(

@@ -41,7 +41,12 @@ enum DeviceCheck {
     do throws(BlockError) {
       let device = try Descriptor.open(path, O_RDONLY | clinux_O_DIRECT)
       var size: UInt64 = 0
-      guard clinux_ioctl_pointer(device.raw, clinux_BLKGETSIZE64, &size) == 0, size == byteCount else {
+      guard clinux_ioctl_pointer(device.raw, clinux_BLKGETSIZE64, &size) == 0 else {
+        throw BlockError(
+          errno: Errno(rawValue: errno), step: "ask for the size of", object: path,
+          remedy: "If something else stands there than a block device, remove it.")
+      }
+      guard size == byteCount else {
         throw BlockError(
           .ioError, step: "check the size of", object: path,
           cause: "it has \(size) bytes instead of \(byteCount)")

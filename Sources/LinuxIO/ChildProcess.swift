@@ -72,6 +72,9 @@ public enum ChildProcess {
     /// It is not our child, so that nobody tells us.
     case unknown
 
+    /// Whether it exited with status 0.
+    public var isSuccess: Bool { if case .exited(0) = self { true } else { false } }
+
     public var description: String {
       switch self {
       case .exited(let status): "it exited with status \(status)"

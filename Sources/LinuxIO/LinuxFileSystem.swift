@@ -144,6 +144,12 @@ extension LinuxFileSystem {
     return stat(path, &status) == 0 ? UInt64(status.st_blocks) * 512 : 0
   }
 
+  /// Whether a regular file or a block device stands at a path; nothing is opened.
+  public static func canBeDisk(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0 && [S_IFREG, S_IFBLK].contains(status.st_mode & S_IFMT)
+  }
+
   /// Bytes in a file; 0 if it cannot be looked at.
   public static func byteCount(ofFile path: String) -> UInt64 {
     var status = stat()

@@ -27,12 +27,15 @@ extension LogicalUnit {
   func verify(_ command: Command, _ workspace: Workspace) async throws(SenseData) -> CommandResult {
     let extent = Extent(command.cdb)
     if extent.asksForProtection || extent.byteCheck == 2 { throw .invalidField(1) }
-    var range = try range(extent.lba, extent.blocks)
+    let range = try range(extent.lba, extent.blocks)
     let blockSize = volume.geometry.logicalBlockSize
     switch extent.byteCheck {
     case 0: try await compare(range, workspace) { _, _ in nil }
     case 1:
-      range = received(range, command)
+      // What has no counterpart cannot be said to be equal.
+      guard UInt64(command.data.byteCount) >= range.upperBound - range.lowerBound else {
+        throw .invalidFieldInCDB
+      }
       var cursor = PieceCursor(command.data)
       try await compare(range, workspace) { bytes, _ in cursor.firstDifference(from: bytes) }
     default:

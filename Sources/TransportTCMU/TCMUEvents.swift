@@ -30,8 +30,8 @@ public final class TCMUEvents: Sendable {
 
   /// Begins to listen, and tells the kernel that events will be answered.
   ///
-  /// That the kernel waits for answers stays so when the process ends: whoever ends for good blocks and resets
-  /// (``NetlinkBlocking``), or leaves it to the next one to do so when it starts.
+  /// That the kernel waits for answers stays so when the process ends: whoever ends for good calls ``endAnswers()``;
+  /// the one who follows on a process that has died blocks and resets (``NetlinkBlocking``).
   ///
   /// - Parameters:
   ///   - subtypes: Backstores of these are promised to be served, at once, when others might refuse them: see
@@ -81,6 +81,25 @@ public final class TCMUEvents: Sendable {
       // An old kernel waits for nobody.
       return
     }
+  }
+
+  /// Says that nobody answers any more, unless another process listens: for whoever ends and leaves nobody behind.
+  ///
+  /// Whoever waits for an answer now gets EINTR.
+  ///
+  /// - Throws: `unavailable` without the kernel's module, others by errno or libnl's code.
+  public static func endAnswers() throws(BlockError) {
+    guard let others = try otherListeners(), others.isEmpty else { return }
+    let socket = try NetlinkSocket()
+    try NetlinkBlocking.set(true)
+    do throws(BlockError) {
+      try socket.send(.setFeatures) { nla_put_u8($0, TCMUEvent.Attribute.answersEvents.rawValue, 0) }
+      try NetlinkBlocking.reset()
+    } catch {
+      try NetlinkBlocking.set(false)
+      throw error
+    }
+    try NetlinkBlocking.set(false)
   }
 
   /// Answers an event.

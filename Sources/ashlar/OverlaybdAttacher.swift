@@ -18,34 +18,60 @@ struct OverlaybdAttacher: AsyncParsableCommand {
 
   /// The arguments of a call as our parser takes them.
   ///
-  /// The original reads them as Go programs do: one dash is as good as two, and a flag may have its value behind "=".
+  /// The original reads them as Go's package `flag` does: one dash is as good as two, what follows an option is its
+  /// value whatever it looks like, a flag may have its value behind "=", and of two the last one holds. What is wrong
+  /// there stays as it is, for our parser to refuse.
   static func arguments(_ given: some Sequence<String>) -> [String] {
+    var rest = Array(given)[...]
     var result: [String] = []
-    var isValue = false
-    for argument in given {
-      if isValue || !argument.hasPrefix("-") {
+    var flags: [String: Bool] = [:]
+    while let argument = rest.popFirst() {
+      if argument == "--" {
+        result += [argument] + rest
+        break
+      }
+      guard let option = GoOption(argument) else {
         result.append(argument)
-        isValue = false
         continue
       }
-      let parts = argument.drop { $0 == "-" }.split(separator: "=", maxSplits: 1)
-      let name = parts.first.map(String.init) ?? ""
-      switch (name, parts.count) {
-      case ("id", 1), ("config", 1):
-        isValue = true
-        result.append("--\(name)")
-      case ("id", 2), ("config", 2): result.append("--\(name)=\(parts[1])")
-      case ("with-devid", 1), ("verbose", 1): result.append("--\(name)")
-      case ("with-devid", 2), ("verbose", 2), ("v", 2):
-        switch parts[1] {
-        case "1", "t", "T", "TRUE", "true", "True": result.append(name == "v" ? "-v" : "--\(name)")
-        case "0", "f", "F", "FALSE", "false", "False": break
-        default: result.append(argument)
-        }
+      switch (option.name, option.value) {
+      case ("id", nil), ("config", nil):
+        result.append(rest.popFirst().map { "--\(option.name)=\($0)" } ?? argument)
+      case ("id", let value?), ("config", let value?): result.append("--\(option.name)=\(value)")
+      case ("with-devid", _), ("verbose", _), ("v", _):
+        // Without a command it asks for the version.
+        if option.name == "v", result.isEmpty { return ["--version"] }
+        if let isOn = option.truth { flags[option.name] = isOn } else { result.append(argument) }
+      case ("version", nil), ("help", nil), ("h", nil): result.append("--\(option.name == "h" ? "help" : option.name)")
       default: result.append(argument)
       }
     }
-    return result
+    return result + flags.filter(\.value).keys.sorted().map { $0 == "v" ? "--verbose" : "--\($0)" }
+  }
+
+  /// An option as Go writes it.
+  private struct GoOption {
+    let name: String
+    let value: String?
+
+    /// What a flag is set to; `nil` if that is neither true nor false.
+    var truth: Bool? {
+      switch value {
+      case nil, "1", "t", "T", "TRUE", "true", "True": true
+      case "0", "f", "F", "FALSE", "false", "False": false
+      default: nil
+      }
+    }
+
+    /// Reads an argument; `nil` if it is none.
+    init?(_ argument: String) {
+      guard argument.hasPrefix("-") else { return nil }
+      let text = argument.dropFirst(argument.hasPrefix("--") ? 2 : 1)
+      guard let first = text.first, first != "-", first != "=" else { return nil }
+      let sign = text.firstIndex(of: "=")
+      name = String(text[..<(sign ?? text.endIndex)])
+      value = sign.map { String(text[text.index(after: $0)...]) }
+    }
   }
 
   /// `overlaybd-attacher attach`.

@@ -60,11 +60,12 @@ extension BackstoreOptions {
   ///
   /// - Throws: What keeps others' backstores from being served, but that this host has no TCM-USER.
   func serve(_ plan: BackstorePlan, _ manager: Manager, _ log: Logger) async throws(BlockError) {
+    let level = AdjustableLog.current
     do throws(BlockError) {
       // Both last as long as the process.
       _ = try await BackstoreService.start(manager, .init(subtypes: plan.subtypes), log: log)
       _ = try TCMUConfWatch(log: log) { conf in
-        if let level = conf.logLevel { AdjustableLog.current = level.loggerLevel }
+        AdjustableLog.current = conf.logLevel?.loggerLevel ?? level
         if let directory = conf.logDirectory {
           log.notice(
             "log_dir = \(directory) of tcmu.conf is for tcmu-runner: this log goes to standard error")
@@ -87,6 +88,18 @@ extension BackstoreOptions {
         }, waitsForBus: true, log: log)
     } catch {
       log.warning("targetcli does not see what is served here: \(error)")
+    }
+  }
+}
+
+extension BackstoreOptions {
+  /// Sees to it that nobody waits for our answers when there is no manager any more.
+  func stopServing(_ log: Logger) {
+    guard serveBackstores != nil else { return }
+    do throws(BlockError) {
+      try BackstoreService.endAnswers()
+    } catch {
+      log.log(level: error.kind == .unavailable ? .debug : .warning, "\(error)")
     }
   }
 }

@@ -66,20 +66,19 @@ struct BackstorePlan: Sendable {
   }
 
   private func checkFile(_ path: String) throws(BlockError) {
-    guard path.hasPrefix("/") else {
-      throw BlockError(
-        .invalidArgument, step: "use the file", object: path, cause: "its path does not begin at the root",
-        remedy: "Write file//PATH/FROM/THE/ROOT.")
-    }
+    // As it is served: from the root.
+    let path = path.hasPrefix("/") ? path : "/\(path)"
     let files = LinuxFileSystem()
-    if files.exists(path) {
-      guard try files.kind(of: try files.resolve(path)) != .directory else {
-        throw BlockError(.invalidArgument, step: "use the file", object: path, cause: "it is a directory")
-      }
+    guard files.exists(path) else {
+      _ = try files.resolve(
+        path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "/")
       return
     }
-    _ = try files.resolve(
-      path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "/")
+    guard LinuxFileSystem.canBeDisk(try files.resolve(path)) else {
+      throw BlockError(
+        .invalidArgument, step: "use the file", object: path, cause: "it is neither a file nor a block device",
+        remedy: "Name a file or a block device.")
+    }
   }
 
   private func checkHandler(_ spec: BackstoreSpec) async throws(BlockError) {

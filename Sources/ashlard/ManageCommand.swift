@@ -109,6 +109,7 @@ struct ManageCommand: AsyncParsableCommand {
     if restart.isRaised {
       throw Ashlard.fail(goOver(to: program, manager.lockDescriptor, staying: keep.isRaised, log), log)
     }
+    backstores.stopServing(log)
     log.notice("manager ends; devices stay")
     // Straight out: the data servers go on without us, and nothing of ours needs to be put in order.
     _exit(0)

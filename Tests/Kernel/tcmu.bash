@@ -31,6 +31,8 @@ has_new_server() {
     [ "$pid" != "$2" ] && state_is "$1" attached
 }
 
+nothing_is_listed() { [ "$(ashlar ls --json | tr -d '[:space:]')" = "[]" ]; }
+
 # in_other COMMAND...: runs a command for a second instance of the engine.
 in_other() { ASHLAR_ROOT=$scratch/other ASHLAR_RUN=$scratch/other-run "$@"; }
 
