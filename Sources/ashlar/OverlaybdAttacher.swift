@@ -42,7 +42,8 @@ struct OverlaybdAttacher: AsyncParsableCommand {
         // Without a command it asks for the version.
         if option.name == "v", result.isEmpty { return ["--version"] }
         if let isOn = option.truth { flags[option.name] = isOn } else { result.append(argument) }
-      case ("version", nil), ("help", nil), ("h", nil): result.append("--\(option.name == "h" ? "help" : option.name)")
+      case ("version", nil), ("help", nil), ("h", nil):
+        result.append("--\(option.name == "h" ? "help" : option.name)")
       default: result.append(argument)
       }
     }

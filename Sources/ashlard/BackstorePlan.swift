@@ -76,7 +76,8 @@ struct BackstorePlan: Sendable {
     }
     guard LinuxFileSystem.canBeDisk(try files.resolve(path)) else {
       throw BlockError(
-        .invalidArgument, step: "use the file", object: path, cause: "it is neither a file nor a block device",
+        .invalidArgument, step: "use the file", object: path,
+        cause: "it is neither a file nor a block device",
         remedy: "Name a file or a block device.")
     }
   }

@@ -19,6 +19,9 @@ import Testing
       CDB.extent(code, 1, UInt32(count), 0x02), data: bad, pieces: [77, bad.count - 77])
     #expect(answer.sense == 0xE1D00)
     #expect(answer.result.sense?.information == UInt64(count * blockSize - 3))
+    // What has no counterpart cannot be called equal.
+    let short = Array(good.dropLast())
+    #expect(await initiator.send(CDB.extent(code, 1, UInt32(count), 0x02), data: short).sense == 0x52400)
     // BYTCHK 0 has no data and looks at none.
     #expect(await initiator.send(CDB.extent(code, 1, UInt32(count), 0), data: bad).result == .good)
     #expect(await initiator.send(CDB.extent(code, 1, 1, 0x04), data: good).sense == 0x52400)
