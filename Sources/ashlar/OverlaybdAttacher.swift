@@ -41,7 +41,12 @@ struct OverlaybdAttacher: AsyncParsableCommand {
       case ("with-devid", _), ("verbose", _), ("v", _):
         // Without a command it asks for the version.
         if option.name == "v", result.isEmpty { return ["--version"] }
-        if let isOn = option.truth { flags[option.name] = isOn } else { result.append(argument) }
+        if let isOn = option.truth {
+          flags[option.name] = isOn
+        } else {
+          // Our parser takes nothing behind the sign for no value.
+          result.append(option.value == "" ? "\(argument)\"\"" : argument)
+        }
       case ("version", nil), ("help", nil), ("h", nil):
         result.append("--\(option.name == "h" ? "help" : option.name)")
       default: result.append(argument)
