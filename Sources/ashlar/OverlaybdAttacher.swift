@@ -36,8 +36,8 @@ struct OverlaybdAttacher: AsyncParsableCommand {
       }
       switch (option.name, option.value) {
       case ("id", nil), ("config", nil):
-        result.append(rest.popFirst().map { "--\(option.name)=\($0)" } ?? argument)
-      case ("id", let value?), ("config", let value?): result.append("--\(option.name)=\(value)")
+        if let value = rest.popFirst() { result += option.with(value) } else { result.append(argument) }
+      case ("id", let value?), ("config", let value?): result += option.with(value)
       case ("with-devid", _), ("verbose", _), ("v", _):
         // Without a command it asks for the version.
         if option.name == "v", result.isEmpty { return ["--version"] }
@@ -68,6 +68,9 @@ struct OverlaybdAttacher: AsyncParsableCommand {
       default: nil
       }
     }
+
+    /// The option with its value, in words of which our parser takes none for something else.
+    func with(_ value: String) -> [String] { value.isEmpty ? ["--\(name)", ""] : ["--\(name)=\(value)"] }
 
     /// Reads an argument; `nil` if it is none.
     init?(_ argument: String) {
