@@ -11,19 +11,22 @@ public struct AttachmentID: Sendable, Hashable, CustomStringConvertible {
 
   /// Checks a text.
   ///
+  /// - Parameters:
+  ///   - text: The text.
+  ///   - limit: Bytes that it may have: fewer where a transport takes no more.
   /// - Throws: `invalidArgument`, saying which rule it breaks.
-  public init(_ text: String) throws(BlockError) {
+  public init(_ text: String, atMost limit: Int = Limits.attachmentIDBytes) throws(BlockError) {
     func reject(_ cause: String) -> BlockError {
       // What is shown must not carry control characters to a terminal.
       let shown = text.unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : String($0) }
         .joined().prefix(80)
       return BlockError(
         .invalidArgument, step: "use the ID", object: "\"\(shown)\"", cause: cause,
-        remedy: "Use 1 to \(Limits.attachmentIDBytes) letters, digits, dots, dashes or underscores.")
+        remedy: "Use 1 to \(limit) letters, digits, dots, dashes or underscores.")
     }
     guard !text.isEmpty else { throw reject("it is empty") }
-    guard text.utf8.count <= Limits.attachmentIDBytes else {
-      throw reject("it has \(text.utf8.count) bytes, and \(Limits.attachmentIDBytes) are allowed")
+    guard text.utf8.count <= limit else {
+      throw reject("it has \(text.utf8.count) bytes, and \(limit) are allowed")
     }
     for scalar in text.unicodeScalars {
       if scalar == "/" { throw reject("it holds a slash") }

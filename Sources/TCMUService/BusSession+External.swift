@@ -144,7 +144,7 @@ extension BusSession {
     do throws(BlockError) {
       switch question.purpose {
       case .check(let subtype):
-        question.call.answer(try Self.check(in: answer, of: subtype), log)
+        question.call.answer(Self.check(in: answer, of: subtype), log)
       case .registration(let handler):
         question.call.answer(try finishRegistration(of: handler, answer), log)
       }
@@ -155,12 +155,16 @@ extension BusSession {
 
   private static func check(
     in answer: borrowing BusMessage, of subtype: HandlerSubtype
-  ) throws(BlockError) -> ConfigCheck {
+  ) -> ConfigCheck {
     if let text = answer.errorText { return .invalid("the handler \(subtype) does not answer: \(text)") }
-    let isValid = try answer.readBool()
-    return ConfigCheck(
-      isValid: isValid,
-      message: try answer.readString(atMost: Limits.handlerMessageBytes) ?? "(its message is too long)")
+    do throws(BlockError) {
+      let isValid = try answer.readBool()
+      return ConfigCheck(
+        isValid: isValid,
+        message: try answer.readString(atMost: Limits.handlerMessageBytes) ?? "(its message is too long)")
+    } catch {
+      return .invalid("the handler \(subtype) does not answer with a boolean and a text")
+    }
   }
 
   private func finishRegistration(

@@ -50,7 +50,9 @@ struct AttachCommand: AsyncParsableCommand {
 
   func run() async throws {
     // Checked here too, so that a wrong ID does not start a daemon.
-    let id = try AttachmentID(id)
+    let isForTCMU = transport == TransportChoice.tcmu.rawValue
+    let id = try AttachmentID(
+      id, atMost: isForTCMU ? Limits.targetIDBytes : Limits.attachmentIDBytes)
     let directory = FileManager.default.currentDirectoryPath
     let reference: ImageReference
     if let config {

@@ -103,7 +103,7 @@ struct OverlaybdAttacher: AsyncParsableCommand {
     var withDevID = false
 
     func run() async throws {
-      let id = try AttachmentID(id)
+      let id = try AttachmentID(id, atMost: Limits.targetIDBytes)
       let reference = ImageReference(
         .overlaybd, config, relativeTo: FileManager.default.currentDirectoryPath)
       var request = AttachRequest(
@@ -131,7 +131,7 @@ struct OverlaybdAttacher: AsyncParsableCommand {
     var verbose = false
 
     func run() async throws {
-      let id = try AttachmentID(id)
+      let id = try AttachmentID(id, atMost: Limits.targetIDBytes)
       _ = try await DetachCommand.detach(id, force: false, instance)
       if verbose { Output.note("\(OverlaybdAttacher.name): \(id) is gone") }
     }
