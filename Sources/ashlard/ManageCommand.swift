@@ -43,14 +43,7 @@ struct ManageCommand: AsyncParsableCommand {
 
   func run() async throws {
     let log = Ashlard.logger("ashlard", isVerbose: verbose)
-    // What is made here is for the owner alone; data servers set their own.
-    umask(0o077)
-    signal(SIGPIPE, SIG_IGN)
-    do throws(BlockError) {
-      try LinuxProcess.goLastWhenMemoryIsShort()
-    } catch {
-      log.debug("\(error)")
-    }
+    prepareProcess(log)
     let directories = EngineDirectories(
       root: root, run: runDirectory, environment: ProcessInfo.processInfo.environment,
       workingDirectory: FileManager.default.currentDirectoryPath)
@@ -117,6 +110,17 @@ struct ManageCommand: AsyncParsableCommand {
 }
 
 extension ManageCommand {
+  private func prepareProcess(_ log: Logger) {
+    // What is made here is for the owner alone; data servers set their own.
+    umask(0o077)
+    signal(SIGPIPE, SIG_IGN)
+    do throws(BlockError) {
+      try LinuxProcess.goLastWhenMemoryIsShort()
+    } catch {
+      log.debug("\(error)")
+    }
+  }
+
   /// Says that the manager is ready, if a service manager has started it.
   private func tellServiceManager(_ status: String, _ log: Logger) {
     do throws(BlockError) {
