@@ -5,11 +5,6 @@ import TransportTCMU
 
 // Backstores that were there before us, or that another process serves.
 extension BackstoreService {
-  /// Serves what exists already and nobody serves: what another daemon has left, or was made while none ran.
-  func takeOver() async {
-    for entry in UIODevice.all() { await takeOver(entry) }
-  }
-
   /// Takes over what other processes have let go, for as long as that comes.
   func awaitReleases() async {
     for await entry in releases.stream where UIODevice.find(entry.backstore) == entry {
@@ -29,9 +24,10 @@ extension BackstoreService {
     if UIODevice.find(entry.backstore) == entry { await takeOver(entry) }
   }
 
-  private func takeOver(_ entry: UIODevice.Entry) async {
+  /// Serves what exists already and nobody serves: what another daemon has left, or was made while none ran.
+  func takeOver(_ entry: UIODevice.Entry) async {
     guard isOurs(entry.configuration), !isServedByItsMaker(entry.backstore),
-      await manager.attachment(of: entry.backstore) == nil
+      await manager.attachment(of: entry.backstore) == nil, UIODevice.find(entry.backstore) == entry
     else { return }
     do throws(BlockError) {
       do throws(BlockError) {

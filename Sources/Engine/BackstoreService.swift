@@ -25,7 +25,8 @@ public actor BackstoreService {
   let releases: DeviceReleases
   private let subtypes: Set<String>
 
-  /// Subscribes to the kernel's events and takes over what is there already.
+  /// Subscribes to the kernel's events and begins to take over what is there already, each by itself: one whose image
+  /// does not open holds up no other, nor whoever enables a new one.
   ///
   /// Writers that wait for the answer of a daemon that has died are let go first, unless another daemon is there
   /// that they may be waiting for.
@@ -45,6 +46,8 @@ public actor BackstoreService {
       log.notice("others listen to TCM-USER's events: \(others.map { "\($0)" } ?? "nobody knows who")")
     }
     let service: BackstoreService
+    // What comes later is told of.
+    let orphans: [UIODevice.Entry]
     do throws(BlockError) {
       let events = try TCMUEvents.start(promising: options.subtypes) { message in log.warning("\(message)") }
       let releases = try DeviceReleases.start { message in log.warning("\(message)") }
@@ -54,12 +57,13 @@ public actor BackstoreService {
         log.info("\(backstore): nobody waits for an answer, since other daemons listen, too")
       }
       service = BackstoreService(manager, options, events, releases, log)
-      await service.takeOver()
+      orphans = UIODevice.all()
     } catch {
       if isAlone { try NetlinkBlocking.set(false) }
       throw error
     }
     if isAlone { try NetlinkBlocking.set(false) }
+    for entry in orphans { Task { await service.takeOver(entry) } }
     Task { await service.listen() }
     Task { await service.awaitReleases() }
     return service
