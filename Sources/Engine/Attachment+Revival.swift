@@ -19,13 +19,17 @@ extension Attachment {
       do {
         while true {
           try await clock.sleep(for: pauseBeforeRevival())
-          if try await inTurn({ attachment in await attachment.revive() }) { return }
+          // One that died before we were done was nobody else's to replace.
+          if try await inTurn({ attachment in await attachment.revive() }), !lacksServer { return }
         }
       } catch {
         log.error("\(id): \(error)")
       }
     }
   }
+
+  /// Whether somebody may wait for a data server that is dead.
+  private var lacksServer: Bool { !isGone && !isServerAlive && objects.hasServer && objects.awaitsAnswers }
 
   /// None after the first death; one that dies again and again is started more and more seldom.
   private func pauseBeforeRevival() -> Duration {
@@ -69,8 +73,8 @@ extension Attachment {
   /// one that fails what the kernel sends at its end.
   ///
   /// - Returns: Whether there is nothing left to do.
-  private func serveUntilGone() async -> Result<Bool, BlockError> {
-    guard objects.awaitsAnswers, objects.hasServer else { return .success(true) }
+  func serveUntilGone() async -> Result<Bool, BlockError> {
+    guard lacksServer else { return .success(true) }
     guard usage().isInUse else {
       await answerRemoval()
       return .success(true)

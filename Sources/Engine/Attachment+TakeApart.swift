@@ -14,9 +14,8 @@ extension Attachment {
   /// - Returns: Whether it is gone; if not, it goes when its last user is done.
   func takeApart(force: Bool, isInUse: Bool) async throws(BlockError) -> Bool {
     if isInUse {
-      // Its users get errors instead of waiting for a server that is dead.
-      if objects.awaitsAnswers, objects.hasServer, !isServerAlive { try await drain() }
       finishInBackground()
+      try await serveLastUsers(force: force)
       return false
     }
     if try await !dismantledInTime() {
@@ -41,6 +40,18 @@ extension Attachment {
     await endServer(kindly: true)
     try finish().get()
     return true
+  }
+
+  /// Sees to it that a device that is to go has a data server until its last user is done: if it cannot have one any
+  /// more, with force, one that gives them errors instead of letting them wait.
+  private func serveLastUsers(force: Bool) async throws(BlockError) {
+    if try await serveUntilGone().get() { return }
+    if force {
+      context.log.error("\(id): whoever uses it gets errors from now on")
+      try await drain()
+    } else if !isReviving {
+      reviveInBackground()
+    }
   }
 
   /// Whether what stands in the kernel is gone by the deadline; the removal goes on behind it.

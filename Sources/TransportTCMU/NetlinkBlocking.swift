@@ -7,7 +7,8 @@ public enum NetlinkBlocking {
 
   /// Whether events fail at once, with EAGAIN for whoever causes one; `nil` without the module.
   public static var isBlocked: Bool? {
-    SmallFile.text("\(parameters)/block_netlink").map { $0 == "1" || $0 == "Y" }
+    // It reads as blocked or unblocked, whatever was written.
+    SmallFile.text("\(parameters)/block_netlink").map { $0 == "blocked" }
   }
 
   /// Makes events fail at once, or lets them through again.
