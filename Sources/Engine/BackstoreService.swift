@@ -184,7 +184,8 @@ public actor BackstoreService {
   private static func checkText(_ configuration: String) throws(BlockError) {
     guard configuration.unicodeScalars.contains("\u{FFFD}") else { return }
     throw BlockError(
-      .invalidArgument, step: "serve", object: configuration, cause: "it holds bytes that are no UTF-8, or U+FFFD, which stands for such",
+      .invalidArgument, step: "serve", object: configuration,
+      cause: "it holds bytes that are no UTF-8, or U+FFFD, which stands for such",
       remedy: "Give the file a name in UTF-8, or a link that has one.")
   }
 
