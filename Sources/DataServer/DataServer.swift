@@ -99,13 +99,13 @@ public struct DataServer {
     let raw = listener.release()
     let post = self.post
     let log = self.log
-    _ = try WorkerThread(name: "control") {
+    try WorkerThread.start(name: "control") {
       let listener = Descriptor(owning: raw)
       do throws(BlockError) {
         while true {
           let peer = Peer(try MessageSocket.accept(from: listener))
           post.yield(.connected(peer))
-          _ = try WorkerThread(name: "control peer") { Self.read(peer, post, log) }
+          try WorkerThread.start(name: "control peer") { Self.read(peer, post, log) }
         }
       } catch {
         log.error("no manager can connect any more: \(error)")
@@ -267,7 +267,7 @@ public struct DataServer {
   private func watch(_ device: any ServedDevice) {
     let post = self.post
     do {
-      _ = try WorkerThread(name: "device end") {
+      try WorkerThread.start(name: "device end") {
         post.yield(.deviceEnded(device.waitUntilEnd()))
       }
     } catch {

@@ -109,7 +109,7 @@ actor Attachment {
 
   /// Waits for the end of a child of ours, on a thread of its own.
   func reap(_ pid: Int32) throws(BlockError) {
-    _ = try WorkerThread(name: "reap \(pid)") { [weak self] in
+    try WorkerThread.start(name: "reap \(pid)") { [weak self] in
       let end = ChildProcess.waitForEnd(of: pid)
       Task { await self?.childEnded(pid, end) }
     }
@@ -213,7 +213,7 @@ actor Attachment {
     guard let hold else { return }
     self.hold = nil
     do {
-      _ = try WorkerThread(name: "let go") { hold.release() }
+      try WorkerThread.start(name: "let go") { hold.release() }
     } catch {
       context.log.notice("\(id): \(error)")
       hold.release()

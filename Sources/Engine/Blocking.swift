@@ -14,7 +14,7 @@ public enum Blocking {
   ) async throws(BlockError) -> Value {
     let outcome: Result<Value, BlockError> = await withCheckedContinuation { continuation in
       do throws(BlockError) {
-        _ = try WorkerThread(name: name) {
+        try WorkerThread.start(name: name) {
           do throws(BlockError) {
             continuation.resume(returning: .success(try body()))
           } catch {

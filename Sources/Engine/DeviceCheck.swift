@@ -26,7 +26,7 @@ enum DeviceCheck {
     let outcome = await Race.first(within: deadline, clock: clock) { () -> Result<Void, BlockError> in
       await withCheckedContinuation { continuation in
         do throws(BlockError) {
-          _ = try WorkerThread(name: "read back") {
+          try WorkerThread.start(name: "read back") {
             continuation.resume(returning: readBack(path, byteCount))
           }
         } catch {

@@ -25,7 +25,7 @@ final class ServerLink: Sendable {
     socket = try MessageSocket.connect(to: path)
     let (events, post) = AsyncStream<Event>.makeStream()
     self.events = events
-    _ = try WorkerThread(name: "server link") { [self] in read(post) }
+    try WorkerThread.start(name: "server link") { [self] in read(post) }
   }
 
   private func read(_ post: AsyncStream<Event>.Continuation) {

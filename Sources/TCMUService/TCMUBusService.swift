@@ -17,12 +17,13 @@ public final class TCMUBusService: Sendable {
   public typealias ConfigChecker = @Sendable (String) async -> ConfigCheck
 
   private let mailbox: Mailbox
-  private let thread: WorkerThread
+  /// `nil` once it was waited for.
+  private let thread: Mutex<WorkerThread?>
   private let isStopped = Atomic<Bool>(false)
 
-  private init(_ mailbox: Mailbox, _ thread: WorkerThread) {
+  private init(_ mailbox: Mailbox, _ thread: consuming WorkerThread) {
     self.mailbox = mailbox
-    self.thread = thread
+    self.thread = Mutex(thread)
   }
 
   /// Connects to the bus, shows the handlers and takes the service's name.
@@ -55,10 +56,14 @@ public final class TCMUBusService: Sendable {
         outcome.finish()
       }
     }
+    var failure: BlockError?
     for await error in outcomes {
-      guard let error else { break }
+      failure = error
+      break
+    }
+    if let failure {
       thread.join()
-      throw error
+      throw failure
     }
     return TCMUBusService(mailbox, thread)
   }
@@ -85,7 +90,7 @@ public final class TCMUBusService: Sendable {
     await withCheckedContinuation { continuation in
       mailbox.post(.stop) { _ in continuation.resume() }
     }
-    thread.join()
+    if let thread = thread.withLock({ $0.take() }) { thread.join() }
   }
 }
 

@@ -38,8 +38,9 @@ public final class TCMUConfWatch: Sendable {
     let watch = try Self.watch(directory)
     read()
     guard let watch else { return }
-    let thread = try WorkerThread(name: "tcmu-conf") { [self] in run(watch) }
-    self.thread.withLock { $0 = thread }
+    try thread.withLock { thread throws(BlockError) in
+      thread = try WorkerThread(name: "tcmu-conf") { [self] in run(watch) }
+    }
   }
 
   /// A reference to a watch, which a closure can hold.
@@ -60,7 +61,7 @@ public final class TCMUConfWatch: Sendable {
   /// Ends the watch; `onChange` is not called any more when this returns.
   public func stop() {
     stopSignal.raise()
-    thread.withLock { $0.take() }?.join()
+    if let thread = thread.withLock({ $0.take() }) { thread.join() }
   }
 
   private func run(_ watch: Watch) {

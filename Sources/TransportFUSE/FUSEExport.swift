@@ -23,7 +23,6 @@ public final class FUSEExport: Sendable {
 
   private let queues: [FUSEQueue]
   private let connection: FUSEConnection
-  private let threads: [WorkerThread]
 
   /// Exports a volume and opens its file.
   ///
@@ -54,11 +53,8 @@ public final class FUSEExport: Sendable {
       queues.append(FUSEQueue(try clone(of: master), volume, connection))
     }
     queues.append(FUSEQueue(master, volume, connection))
-    var threads: [WorkerThread] = []
-    for (number, queue) in queues.enumerated() {
-      threads.append(try WorkerThread(name: "fuse-\(number)") { queue.run() })
-    }
-    let export = FUSEExport(queues, threads, connection)
+    for (number, queue) in queues.enumerated() { try queue.start(number) }
+    let export = FUSEExport(queues, connection)
     let file = try mount.open(name, volume.geometry.isReadOnly ? O_RDONLY : O_RDWR)
     return Started(export: export, connection: try connectionNumber(of: file), file: file)
   }
@@ -72,10 +68,9 @@ public final class FUSEExport: Sendable {
     return clinux_minor(status.st_dev)
   }
 
-  private init(_ queues: [FUSEQueue], _ threads: [WorkerThread], _ connection: FUSEConnection) {
+  private init(_ queues: [FUSEQueue], _ connection: FUSEConnection) {
     self.connection = connection
     self.queues = queues
-    self.threads = threads
   }
 
   /// The lowest number of a connection's descriptor.
@@ -125,6 +120,6 @@ public final class FUSEExport: Sendable {
   /// Waits, on the calling thread, until the connection has ended and every request was answered; to be
   /// called exactly once.
   public func waitUntilEnd() {
-    for thread in threads { thread.join() }
+    for queue in queues { queue.waitUntilEnd() }
   }
 }

@@ -3,6 +3,7 @@ import CFuse
 import CLinux
 import Glibc
 import LinuxIO
+import Synchronization
 import SystemPackage
 
 /// One queue of a FUSE connection: a thread with a descriptor of its own.
@@ -14,6 +15,8 @@ final class FUSEQueue: Sendable {
   let counters = RequestCounters()
   private let volume: any Volume
   private let shared: FUSEConnection
+  /// `nil` before it was started and once it was waited for.
+  private let thread = Mutex<WorkerThread?>(nil)
   private let slots = SlotList(limit: Limits.waitingRequestsPerQueue) { FUSESlot() }
 
   init(_ descriptor: consuming Descriptor, _ volume: any Volume, _ shared: FUSEConnection) {
@@ -22,8 +25,22 @@ final class FUSEQueue: Sendable {
     self.shared = shared
   }
 
+  /// Begins to serve; to be called once.
+  ///
+  /// - Throws: `exhausted` if the kernel has no thread to give.
+  func start(_ number: Int) throws(BlockError) {
+    try thread.withLock { thread throws(BlockError) in
+      thread = try WorkerThread(name: "fuse-\(number)") { [self] in run() }
+    }
+  }
+
+  /// Waits, on the calling thread, until the connection has ended and every request was answered.
+  func waitUntilEnd() {
+    if let thread = thread.withLock({ $0.take() }) { thread.join() }
+  }
+
   /// What a thread does until the connection ends.
-  func run() {
+  private func run() {
     let workspace = Workspace()
     FUSEConnection.setReplyDescriptor(descriptor.raw)
     var slot = slots.take()

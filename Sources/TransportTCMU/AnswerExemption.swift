@@ -45,7 +45,7 @@ public final class AnswerExemption: Sendable {
   ) throws(BlockError) {
     let exemption = try AnswerExemption(subtypes, events, onReport, onExempted)
     let core = try exemption.watches.add(Self.core.path, .created)
-    try WorkerThread(name: "tcmu-exemption") { exemption.run(core) }.detach()
+    try WorkerThread.start(name: "tcmu-exemption") { exemption.run(core) }
   }
 
   private init(

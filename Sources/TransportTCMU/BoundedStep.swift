@@ -64,13 +64,13 @@ enum BoundedStep {
     let result = await withCheckedContinuation { continuation in
       let answer = Answer<Value>(continuation)
       do throws(BlockError) {
-        try WorkerThread(name: "configfs") {
+        try WorkerThread.start(name: "configfs") {
           do throws(BlockError) {
             answer.give(.success(try body(deadline)))
           } catch {
             answer.give(.failure(error))
           }
-        }.detach()
+        }
       } catch {
         return answer.give(.failure(error))
       }

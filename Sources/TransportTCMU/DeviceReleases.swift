@@ -21,7 +21,7 @@ public final class DeviceReleases: Sendable {
     onReport: @escaping @Sendable (String) -> Void
   ) throws(BlockError) -> DeviceReleases {
     let releases = try DeviceReleases()
-    try WorkerThread(name: "tcmu-releases") { releases.run(onReport) }.detach()
+    try WorkerThread.start(name: "tcmu-releases") { releases.run(onReport) }
     return releases
   }
 

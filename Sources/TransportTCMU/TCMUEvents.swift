@@ -44,14 +44,14 @@ public final class TCMUEvents: Sendable {
   ) throws(BlockError) -> TCMUEvents {
     let events = try TCMUEvents(subtypes)
     try events.declareAnswers()
-    try WorkerThread(name: "tcmu-events") {
+    try WorkerThread.start(name: "tcmu-events") {
       do throws(BlockError) {
         if !subtypes.isEmpty { try ThreadPriority.raise() }
       } catch {
         onReport("others may answer before us: \(error)")
       }
       events.receive(onReport)
-    }.detach()
+    }
     return events
   }
 

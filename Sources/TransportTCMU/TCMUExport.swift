@@ -24,7 +24,8 @@ public final class TCMUExport: Sendable {
   /// What it has done so far.
   public let counters: RequestCounters
   private let queue: TCMUQueue
-  private let thread: WorkerThread
+  /// `nil` once it was waited for.
+  private let thread: Mutex<WorkerThread?>
   private let end: EndBox
 
   private final class EndBox: Sendable {
@@ -58,13 +59,14 @@ public final class TCMUExport: Sendable {
   }
 
   private init(
-    _ entry: UIODevice.Entry, _ counters: RequestCounters, _ queue: TCMUQueue, _ thread: WorkerThread,
+    _ entry: UIODevice.Entry, _ counters: RequestCounters, _ queue: TCMUQueue,
+    _ thread: consuming WorkerThread,
     _ end: EndBox
   ) {
     self.entry = entry
     self.counters = counters
     self.queue = queue
-    self.thread = thread
+    self.thread = Mutex(thread)
     self.end = end
   }
 
@@ -79,7 +81,7 @@ public final class TCMUExport: Sendable {
   ///
   /// - Returns: Why it has ended.
   public func waitUntilEnd() -> End {
-    thread.join()
+    if let thread = thread.withLock({ $0.take() }) { thread.join() }
     return end.value.withLock { $0 }
   }
 }

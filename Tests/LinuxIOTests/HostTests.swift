@@ -35,7 +35,7 @@ import Testing
     let file = try Descriptor.open(try scratch.write("f", text: "hello"), O_RDONLY)
     let raw = file.raw
     // The sender waits for the receiver when the socket's buffer is full.
-    _ = try WorkerThread(name: "sender") {
+    try WorkerThread.start(name: "sender") {
       do {
         try near.send(long, descriptors: [raw])
         try near.send([9])
