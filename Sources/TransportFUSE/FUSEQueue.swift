@@ -65,8 +65,8 @@ final class FUSEQueue: Sendable {
       switch errno {
       // ENOENT: the request was taken back before it could be read.
       case EINTR, ENOENT, EAGAIN: continue
-      // ENODEV: unmounted, or aborted.
-      case ENODEV: return false
+      // ENODEV: unmounted, or aborted; ECONNABORTED: that happened while the request was being read.
+      case ENODEV, ECONNABORTED: return false
       case let code:
         shared.report("queue stopped: read of /dev/fuse failed: \(Errno(rawValue: code))")
         return false
