@@ -40,11 +40,13 @@ public struct SandboxRequest: Sendable, Hashable, Codable {
   public var driver: SandboxDriver?
   /// The most that the changes may take, in bytes.
   public var quota: UInt64?
+  /// Whether a base in another disk format will do, whose own bytes are meant; not if it is not there.
+  public var rawBytes: Bool?
 
   /// Makes a request; the parameters are those of the properties.
   public init(
     name: String, base: String, size: UInt64? = nil, store: String? = nil, driver: SandboxDriver? = nil,
-    quota: UInt64? = nil
+    quota: UInt64? = nil, rawBytes: Bool? = nil
   ) {
     self.name = name
     self.base = base
@@ -52,6 +54,7 @@ public struct SandboxRequest: Sendable, Hashable, Codable {
     self.store = store
     self.driver = driver
     self.quota = quota
+    self.rawBytes = rawBytes
   }
 }
 

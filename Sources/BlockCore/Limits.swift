@@ -141,6 +141,10 @@ public enum Limits {
   public static let deviceMapperBytes = 16 << 20
   /// Lines of a device-mapper table.
   public static let deviceMapperTargets = 4096
+  /// Bytes in a device's name (`DM_NAME_LEN` of the kernel, less its NUL).
+  public static let deviceMapperNameBytes = 127
+  /// Bytes in a device's UUID (`DM_UUID_LEN`, less its NUL).
+  public static let deviceMapperUUIDBytes = 128
   /// Bytes of one target's parameters or status.
   public static let deviceMapperParameterBytes = 4096
 

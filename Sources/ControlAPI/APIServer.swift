@@ -123,8 +123,13 @@ public struct APIServer: Sendable {
     // A relative path would count from the daemon's directory, which nobody can know.
     let reference = try ImageReference(order.image, relativeTo: "/")
     let (path, configuration) = try await reference.identity(in: services.files)
+    // Once it is decided that a file's bytes are meant, the image is a raw one as any other.
+    let scheme = reference.scheme == .rawBytes ? ImageReference.Scheme.raw : reference.scheme
+    if await !manager.isKnown(id) {
+      try await ImageReference(reference.scheme, path, relativeTo: "/").checkIsNoContainer(in: services.files)
+    }
     var spec = AttachmentSpec(
-      scheme: reference.scheme?.rawValue, path: path, configuration: configuration, transport: transport,
+      scheme: scheme?.rawValue, path: path, configuration: configuration, transport: transport,
       isReadOnly: order.readOnly ?? false)
     if transport == .tcmu {
       spec.backstore = try await .attachment(

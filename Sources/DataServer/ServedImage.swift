@@ -37,14 +37,16 @@ struct ServedImage: Sendable {
   static func open(_ spec: AttachmentSpec) async throws(BlockError) -> ServedImage {
     let reference = ImageReference(
       spec.scheme.flatMap(ImageReference.Scheme.init(rawValue:)), spec.path, relativeTo: "/")
-    return try await open(reference, isReadOnly: spec.isReadOnly)
+    // What raw: means was decided when the ID was attached first; its user may have written anything since.
+    return try await open(reference, isReadOnly: spec.isReadOnly, takesContainers: true)
   }
 
   private static func open(
-    _ reference: ImageReference, isReadOnly: Bool
+    _ reference: ImageReference, isReadOnly: Bool, takesContainers: Bool
   ) async throws(BlockError) -> ServedImage {
-    let image = try await Image.open(
-      reference, ImageOptions(isReadOnly: isReadOnly, writesResultFile: true), .linux)
+    let options = ImageOptions(
+      isReadOnly: isReadOnly, writesResultFile: true, takesContainers: takesContainers)
+    let image = try await Image.open(reference, options, .linux)
     return ServedImage(
       image.volume, format: image.format.rawValue, layers: image.layers.count, notices: image.notices)
   }
@@ -123,10 +125,12 @@ extension ServedImage {
     switch BackstoreSpec.Subtype(rawValue: backstore.subtype) {
     case .overlaybd:
       return try await open(
-        ImageReference(.overlaybd, backstore.overlaybdPath, relativeTo: "/"), isReadOnly: false)
+        ImageReference(.overlaybd, backstore.overlaybdPath, relativeTo: "/"), isReadOnly: false,
+        takesContainers: isReopen)
     case .ashlar:
-      return try await open(try ImageReference(backstore.detail, relativeTo: "/"), isReadOnly: false)
-    case .file: return try await openFile(backstore, byteCount, blockSize)
+      return try await open(
+        try ImageReference(backstore.detail, relativeTo: "/"), isReadOnly: false, takesContainers: isReopen)
+    case .file: return try await openFile(backstore, byteCount, blockSize, isReopen: isReopen)
     case .null:
       let geometry = try geometry(backstore, byteCount, blockSize)
       return ServedImage(NullVolume(geometry), format: "null")
@@ -139,7 +143,7 @@ extension ServedImage {
 
   /// A file as tcmu-runner's handler takes it: made if it is not there, and as large as the disk.
   private static func openFile(
-    _ backstore: BackstoreSpec, _ byteCount: UInt64, _ blockSize: Int
+    _ backstore: BackstoreSpec, _ byteCount: UInt64, _ blockSize: Int, isReopen: Bool
   ) async throws(BlockError) -> ServedImage {
     let geometry = try geometry(backstore, byteCount, blockSize)
     let files = HostServices.linux.files
@@ -150,6 +154,7 @@ extension ServedImage {
     } catch  where error.kind == .notFound {
       file = try await files.create(path, byteCount: geometry.byteCount)
     }
+    if !isReopen { try await ImageReference.checkBackstoreFile(file) }
     // That handler reads zeros behind the file's end, and writes make it longer; a hole is the same to whoever
     // uses the disk.
     try await file.extend(to: geometry.byteCount)

@@ -186,6 +186,9 @@ public actor Manager {
     return attachment
   }
 
+  /// Whether the ID stands for something, in whatever state.
+  public func isKnown(_ id: AttachmentID) -> Bool { attachments[id] != nil }
+
   // MARK: Idleness
 
   private func begin() { activeRequests += 1 }

@@ -50,11 +50,15 @@ public struct ImageOptions: Sendable {
   public var isReadOnly: Bool
   /// Whether the configuration's `resultFile` is written.
   public var writesResultFile: Bool
+  /// Whether a file in another disk format is opened by `raw:`: somebody has decided before that it is meant, or its
+  /// user has written such a header to his disk since.
+  public var takesContainers: Bool
 
   /// Makes options; the parameters are those of the properties.
-  public init(isReadOnly: Bool, writesResultFile: Bool) {
+  public init(isReadOnly: Bool, writesResultFile: Bool, takesContainers: Bool = false) {
     self.isReadOnly = isReadOnly
     self.writesResultFile = writesResultFile
+    self.takesContainers = takesContainers
   }
 }
 
@@ -75,6 +79,7 @@ extension Image {
     case .raw:
       let access: FileAccess = options.isReadOnly ? .readOnly : .readWrite
       let file = try await services.files.open(reference.path, for: access)
+      if !options.takesContainers { try await reference.checkIsNoContainer(file) }
       return Image(
         reference: reference, format: .raw, volume: try RawVolume(file, isReadOnly: options.isReadOnly),
         layers: [], segmentCount: 0, notices: [])

@@ -9,6 +9,11 @@ public struct ImageReference: Sendable, Hashable, CustomStringConvertible {
     case overlaybd
     /// A raw image: the file's bytes are the disk's.
     case raw
+    /// The same for a file in another disk format, whose own bytes are meant.
+    case rawBytes = "raw-bytes"
+
+    /// Whether the file's bytes are the disk's.
+    public var isRaw: Bool { self != .overlaybd }
   }
 
   /// How the path is to be understood; `nil` to recognise the format by its magic.
@@ -27,7 +32,7 @@ public struct ImageReference: Sendable, Hashable, CustomStringConvertible {
     self.path = Self.absolute(path, relativeTo: directory)
   }
 
-  /// Reads a reference as a user writes it: `PATH`, `overlaybd:PATH` or `raw:PATH`.
+  /// Reads a reference as a user writes it: `PATH`, `overlaybd:PATH`, `raw:PATH` or `raw-bytes:PATH`.
   ///
   /// - Parameters:
   ///   - text: What the user wrote.

@@ -1,4 +1,5 @@
 import BlockCore
+import DiskFormats
 
 /// Telling what a file is from its first bytes.
 enum Recognition {
@@ -25,7 +26,7 @@ enum Recognition {
   ) async throws(BlockError) -> (path: String, configuration: String?) {
     let path = try files.resolve(reference.path)
     let file = try await files.open(path, for: .readOnly)
-    if reference.scheme == .raw { return (path, nil) }
+    if reference.scheme?.isRaw == true { return (path, nil) }
     let resolved = ImageReference(reference.scheme, path, relativeTo: "/")
     let text = try await configuration(at: resolved, file, files)
     return (path, text.map { String(decoding: $0, as: UTF8.self) })
@@ -34,11 +35,12 @@ enum Recognition {
   static func format(
     of reference: ImageReference, _ services: HostServices
   ) async throws(BlockError) -> Outcome {
-    if reference.scheme == .raw { return .raw }
+    if reference.scheme?.isRaw == true { return .raw }
     let file = try await services.files.open(reference.path, for: .readOnly)
     if let text = try await configuration(at: reference, file, services.files) { return .config(text) }
     if reference.scheme == .overlaybd { return .layer }
     if try await LayerOpener.looksLikeLayer(file, using: Workspace()) { return .layer }
+    try await ContainerFormat.refuse(file, step: "open", override: "write raw-bytes:\(reference.path)")
     throw BlockError(
       .unsupported, step: "recognise the format of", object: reference.path,
       cause: "it is neither an image configuration nor an overlaybd layer, and raw is never guessed",
@@ -55,5 +57,28 @@ extension ImageReference {
     in files: any FileSystem
   ) async throws(BlockError) -> (path: String, configuration: String?) {
     try await Recognition.identity(of: self, files)
+  }
+
+  /// Refuses a file in another disk format by a reference that takes a file for a raw image, unless it says that its
+  /// bytes are meant.
+  ///
+  /// - Throws: `unsupported` with the format's name; what opening and reading throw.
+  public func checkIsNoContainer(in files: any FileSystem) async throws(BlockError) {
+    guard scheme == .raw else { return }
+    try await checkIsNoContainer(try await files.open(path, for: .readOnly))
+  }
+
+  /// The same for the file of a backstore `file/PATH` that somebody else has made.
+  ///
+  /// A LUKS header passes: it is what an initiator writes to its own disk, and the backstore is made anew at every boot,
+  /// when nobody knows any more what was decided at first.
+  public static func checkBackstoreFile(_ file: any BlockFile) async throws(BlockError) {
+    try await ContainerFormat.refuse(
+      file, allowing: [.luks], override: "make the backstore with ashlar/raw-bytes:\(file.name)")
+  }
+
+  func checkIsNoContainer(_ file: any BlockFile) async throws(BlockError) {
+    guard scheme == .raw else { return }
+    try await ContainerFormat.refuse(file, override: "write raw-bytes:\(path)")
   }
 }

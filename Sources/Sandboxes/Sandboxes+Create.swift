@@ -1,6 +1,7 @@
 import Attachments
 import BlockCore
 import DeviceMapper
+import DiskFormats
 import Hashing
 import LinuxIO
 import Logging
@@ -19,6 +20,10 @@ extension Sandboxes {
       if let there = try journal.row(name.text) { return try await confirm(there, request) }
       // Without a driver, or the right to use it, nothing could be taken back either.
       _ = try devices
+      if request.rawBytes != true {
+        try await ContainerFormat.refuse(
+          try LinuxFile(request.base, for: .readOnly), override: ContainerFormat.rawBytesOption)
+      }
       let base = try await bases.open(request.base)
       var row = try newRow(name, request, base)
       try options.onStep("note creating")

@@ -15,12 +15,18 @@ extension HeaderVolume {
     public var expected: Digest256?
     /// Whether content that is no volume's of ours may be overwritten, and an image that is there written again.
     public var isForced: Bool
+    /// Whether an image in another disk format will do, whose own bytes are meant.
+    public var takesContainers: Bool
 
     /// Makes options; the parameters are those of the properties.
-    public init(layout: VolumeRecord.Layout? = nil, expected: Digest256? = nil, isForced: Bool = false) {
+    public init(
+      layout: VolumeRecord.Layout? = nil, expected: Digest256? = nil, isForced: Bool = false,
+      takesContainers: Bool = false
+    ) {
       self.layout = layout
       self.expected = expected
       self.isForced = isForced
+      self.takesContainers = takesContainers
     }
   }
 
@@ -30,11 +36,27 @@ extension HeaderVolume {
     public var image: Digest256
     /// Where the content begins.
     public var layout: VolumeRecord.Layout
-    /// Whether the image was there already and nothing was written.
-    public var wasThere: Bool
+    /// What was done.
+    public var outcome: Outcome
+    /// Whether the volume was that image's already and no content was written.
+    public var wasThere: Bool { outcome != .written }
+
+    /// What formatting can come to.
+    public enum Outcome: Sendable, Hashable {
+      /// The image was written.
+      case written
+      /// All of it was there: it was read.
+      case there
+      /// The volume is that image's, and its content is another one: somebody has written to it since, or it never was
+      /// whole. It stays as it is.
+      case kept
+    }
   }
 
   /// Writes an image to the volume, and in front of it which one it is.
+  ///
+  /// A volume that was written from that image is kept as it is, whatever its content has become, unless the options say
+  /// otherwise: it may be the disk of a virtual machine.
   ///
   /// Before the first byte is overwritten the volume says that it is incomplete, and only when the content has been
   /// read back from the disk it says that it is whole; what is behind the image is zeroed.
@@ -44,7 +66,8 @@ extension HeaderVolume {
   ///   - options: How.
   ///   - expect: Told of the bytes that are to be moved.
   ///   - advance: Told of those that have been.
-  /// - Throws: `unsupported` for a header of a later version, `conflict` for content of somebody else,
+  /// - Throws: `unsupported` for a header of a later version and for an image in another disk format, `conflict` for content of
+  ///   somebody else and for another layout of that image,
   ///   `noSpace` if the image does not fit, `busy` if somebody uses the volume, `checksumMismatch`, `cancelled`, and
   ///   what reading and writing throw.
   public func format(
@@ -52,6 +75,9 @@ extension HeaderVolume {
     advance: @Sendable (UInt64) -> Void = { _ in }
   ) async throws(BlockError) -> FormatResult {
     let source = try LinuxFile(image, for: .readOnly)
+    if !options.takesContainers {
+      try await ContainerFormat.refuse(source, override: ContainerFormat.rawBytesOption)
+    }
     let target = try await alone()
     // A map takes the same lock: what was not in use now is not until this is done.
     if isBlockDevice, BlockDevice.isClaimed(path) {
@@ -68,12 +94,7 @@ extension HeaderVolume {
         remedy: "A newer tool has written it, and its data is kept; wipe it with that tool.")
     }
     let layout = options.layout ?? usualLayout
-    guard layout.contentOffset % UInt64(sectorByteCount) == 0 else {
-      throw BlockError(
-        .unsupported, step: "format", object: path,
-        cause: "its sectors have \(sectorByteCount) bytes, and a content at byte \(layout.contentOffset) "
-          + "would not begin with one", remedy: "Use the aligned layout.")
-    }
+    try checkLayout(layout)
     try checkSize(forImageOf: source.byteCount, layout)
     expect(2 * source.byteCount)
     let digest = try await Digest256.of(source, advance)
@@ -83,8 +104,9 @@ extension HeaderVolume {
         remedy: "Fetch the image again.")
     }
     if !options.isForced {
-      let isWanted = options.layout ?? content.layout == content.layout
-      if isWanted, let there = try await confirmed(content, digest, source.byteCount, target) { return there }
+      if let kept = try await kept(content, digest, source.byteCount, options.layout, target, advance) {
+        return kept
+      }
       try await refuseForeign(content, target)
     }
     let record = VolumeRecord(
@@ -95,28 +117,46 @@ extension HeaderVolume {
     var complete = record
     complete.state = .complete
     try await write(complete, header: layout == .sector ? VolumeHeader(image: digest) : nil, to: target)
-    return FormatResult(image: digest, layout: layout, wasThere: false)
+    return FormatResult(image: digest, layout: layout, outcome: .written)
   }
 
   private var usualLayout: VolumeRecord.Layout { sectorByteCount > 512 ? .aligned : .sector }
 
-  /// The image if it is there already; one that only virtlet's header speaks of is read to see whether it is.
-  private func confirmed(
-    _ content: Content, _ digest: Digest256, _ imageByteCount: UInt64, _ target: LinuxFile
+  private func checkLayout(_ layout: VolumeRecord.Layout) throws(BlockError) {
+    guard layout.contentOffset % UInt64(sectorByteCount) == 0 else {
+      throw BlockError(
+        .unsupported, step: "format", object: path,
+        cause: "its sectors have \(sectorByteCount) bytes, and a content at byte \(layout.contentOffset) "
+          + "would not begin with one", remedy: "Use the aligned layout.")
+    }
+  }
+
+  /// The volume as it is, if it was written from that image.
+  private func kept(
+    _ content: Content, _ digest: Digest256, _ imageByteCount: UInt64, _ wanted: VolumeRecord.Layout?,
+    _ target: LinuxFile, _ advance: (UInt64) -> Void
   ) async throws(BlockError) -> FormatResult? {
     switch content.state {
-    case .complete(let image) where image == digest:
-      return FormatResult(image: image, layout: content.layout, wasThere: true)
-    case .unconfirmed(let image) where image == digest:
-      let start = VolumeRecord.Layout.sector.contentOffset
-      let window = try ByteWindow(of: target, start..<start + imageByteCount)
-      guard try await Digest256.of(window) == digest else { return nil }
-      let record = VolumeRecord(
-        state: .complete, layout: .sector, imageByteCount: imageByteCount, image: digest)
-      try await write(record, header: content.header, to: target)
-      return FormatResult(image: image, layout: .sector, wasThere: true)
+    case .written(digest), .unconfirmed(digest): break
     default: return nil
     }
+    let layout = content.layout
+    guard wanted == nil || wanted == layout else {
+      throw BlockError(
+        .conflict, step: "format", object: path,
+        cause: "it holds that image already, in the layout \(layout)",
+        remedy: "Leave out --layout to keep it; what was written to it since is lost with --force.")
+    }
+    guard try await holds(digest, imageByteCount, at: layout, in: target, advance) else {
+      if content.isNoteStale { try await removeStaleNote(from: target) }
+      return FormatResult(image: digest, layout: layout, outcome: .kept)
+    }
+    if case .unconfirmed = content.state {
+      let record = VolumeRecord(
+        state: .complete, layout: layout, imageByteCount: imageByteCount, image: digest)
+      try await write(record, header: content.header, to: target)
+    }
+    return FormatResult(image: digest, layout: layout, outcome: .there)
   }
 
   /// Refuses to overwrite what is neither empty nor a volume's.

@@ -43,23 +43,32 @@ public struct HeaderVolume: Sendable {
       self.record = record
     }
 
-    /// Where the content begins; virtlet, which writes no note, knows one place.
-    var layout: VolumeRecord.Layout { record?.layout ?? .sector }
+    /// Where the content begins; virtlet, which writes no note, knows one place, and so does whoever writes its header.
+    var layout: VolumeRecord.Layout { header == nil ? record?.layout ?? .sector : .sector }
 
-    /// How far the content has come.
+    /// Whether our note is of another content than the one that the header speaks of.
+    var isNoteStale: Bool {
+      guard let header, header.version == VolumeHeader.currentVersion, let record else { return false }
+      return !Self.isOurs(header, record)
+    }
+
+    // We take the header away before we write and put it there afterwards: one beside an unfinished note, or
+    // of another image, is of somebody who has written the volume since.
+    private static func isOurs(_ header: VolumeHeader, _ record: VolumeRecord) -> Bool {
+      record.state == .complete && record.layout == .sector && header.image == record.image
+    }
+
+    /// How far the content has come, as far as header and note tell: nothing is read.
     public var state: State {
       if let header, header.version != VolumeHeader.currentVersion {
         return .unsupportedVersion(header.version)
       }
       guard let record else { return header.map { .unconfirmed($0.image) } ?? .none }
-      // We take the header away before we write and put it there afterwards: one beside an unfinished note, or
-      // of another image, is of somebody who has written the volume since.
       if let header {
-        let isOurs = record.state == .complete && record.layout == .sector && header.image == record.image
-        return isOurs ? .complete(record.image) : .unconfirmed(header.image)
+        return Self.isOurs(header, record) ? .written(record.image) : .unconfirmed(header.image)
       }
       let isWhole = record.state == .complete && record.layout == .aligned
-      return isWhole ? .complete(record.image) : .incomplete(record.image)
+      return isWhole ? .written(record.image) : .incomplete(record.image)
     }
 
     /// How far the content of a volume has come.
@@ -70,8 +79,12 @@ public struct HeaderVolume: Sendable {
       case unsupportedVersion(UInt16)
       /// The content was being written and is not whole.
       case incomplete(Digest256)
-      /// The image is there, all of it.
+      /// The image was written and read back once; what became of it since, nobody has looked.
+      case written(Digest256)
+      /// The image is there, all of it: it has just been read.
       case complete(Digest256)
+      /// It has just been read, and is not the image, or not any more.
+      case changed(Digest256)
       /// There is a header without a note of ours: virtlet writes it before it writes the image.
       case unconfirmed(Digest256)
     }

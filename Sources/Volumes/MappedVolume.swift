@@ -1,6 +1,7 @@
 import BlockCore
 import DeviceMapper
 import DiskFormats
+import Hashing
 import LinuxIO
 import SystemPackage
 
@@ -21,6 +22,8 @@ public struct MappedVolume: Sendable, Hashable {
   public var volume: String
   /// What the volume says of itself.
   public var content: HeaderVolume.Content
+  /// How far its content has come: as far as the volume says so, unless it was read for this map.
+  public var state: HeaderVolume.Content.State
   /// Whether this engine has made it; what others have made it does not remove.
   public var isOurs: Bool
   /// Whether the name begins as volumes' names do.
@@ -45,11 +48,18 @@ public struct VolumeMapper: Sendable {
   /// Checks a mapped volume's name.
   ///
   /// - Throws: `invalidArgument`, in virtlet's words.
-  static func check(_ name: String) throws(BlockError) {
+  package static func check(_ name: String) throws(BlockError) {
     guard name.hasPrefix(MappedVolume.namePrefix), name.utf8.count > MappedVolume.namePrefix.utf8.count else {
       throw BlockError(
         .invalidArgument, step: "use the name", object: name,
         cause: "bad logical device name \"\(name)\": must have prefix \(MappedVolume.namePrefix)")
+    }
+    guard name.utf8.count <= Limits.deviceMapperNameBytes else {
+      throw BlockError(
+        .invalidArgument, step: "use the name", object: name,
+        cause: "it has \(name.utf8.count) bytes, and a device-mapper device's has at most "
+          + "\(Limits.deviceMapperNameBytes)",
+        remedy: "Choose a shorter one.")
     }
   }
 
@@ -58,7 +68,7 @@ public struct VolumeMapper: Sendable {
   /// - Parameters:
   ///   - name: `virtlet-dm-…`.
   ///   - volume: The volume; a block device.
-  ///   - isUnconfirmedTaken: Whether a volume that only virtlet's header speaks of will do.
+  ///   - isUnconfirmedTaken: Whether a volume will do whose content nobody has read; otherwise it is read.
   /// - Returns: The device; one that is there already for that volume is the answer, too.
   /// - Throws: `invalidArgument` for a bad name, `corrupt` for a content that is not whole, `unsupported` for a later
   ///   version, `conflict` for a name that is taken, others by errno.
@@ -75,17 +85,22 @@ public struct VolumeMapper: Sendable {
     let file = try await volume.alone()
     defer { withExtendedLifetime(file) {} }
     let content = try await HeaderVolume.content(of: file)
-    let layout = try Self.layout(of: content, volume, isUnconfirmedTaken)
+    if content.isNoteStale { try await volume.removeStaleNote(from: file) }
+    let state = isUnconfirmedTaken ? content.state : try await volume.examined(content, file)
+    let layout = try Self.layout(of: content, state, volume, isUnconfirmedTaken)
     let numbers = try BlockDevice.numbers(ofNode: volume.path)
     let start = layout.contentOffset / 512
     let sectors = volume.byteCount / 512
-    if let imageByteCount = content.record?.imageByteCount {
+    if !content.isNoteStale, let imageByteCount = content.record?.imageByteCount {
       try volume.checkSize(forImageOf: imageByteCount, layout)
     }
     guard sectors > start else { throw Self.tooSmall(volume, start) }
-    if let found = try Self.mapped(name, numbers, of: try await list()) { return found }
-    var table = Table(sectors: sectors - start, .linear(numbers, start: start))
-    let uuid = MappedVolume.uuidPrefix + name.dropFirst(MappedVolume.namePrefix.count)
+    if var found = try Self.mapped(name, numbers, of: try await list()) {
+      found.state = state
+      return found
+    }
+    let uuid = try Self.uuid(of: name)
+    let made: MappedDevice
     if layout.contentOffset % UInt64(volume.sectorByteCount) != 0 {
       // The kernel refuses a table that begins within a block; a loop device in between can do it.
       let below = try Descriptor.open(volume.path, 2)
@@ -93,12 +108,24 @@ public struct VolumeMapper: Sendable {
         below,
         .init(
           isReadOnly: false, blockSize: 512, label: uuid, offset: layout.contentOffset, checksDirectIO: true))
-      table = Table(sectors: sectors - start, .linear(try loop.numbers(), start: 0))
-      let made = try mapper.create(name, uuid: uuid, table)
-      return Self.described(made, volume.path, content, sectors - start)
+      made = try mapper.create(
+        name, uuid: uuid, Table(sectors: sectors - start, .linear(try loop.numbers(), start: 0)))
+    } else {
+      made = try mapper.create(
+        name, uuid: uuid, Table(sectors: sectors - start, .linear(numbers, start: start)))
     }
-    let made = try mapper.create(name, uuid: uuid, table)
-    return Self.described(made, volume.path, content, sectors - start)
+    var mapped = Self.described(made, volume.path, content, sectors - start)
+    mapped.state = state
+    return mapped
+  }
+
+  /// The UUID of a device of ours: with its name where that fits, and else with the name's digest.
+  ///
+  /// - Throws: If digests cannot be computed.
+  package static func uuid(of name: String) throws(BlockError) -> String {
+    let uuid = MappedVolume.uuidPrefix + name.dropFirst(MappedVolume.namePrefix.count)
+    if uuid.utf8.count <= Limits.deviceMapperUUIDBytes { return uuid }
+    return "\(MappedVolume.uuidPrefix)\(try SHA256.digest(of: Array(name.utf8).span.bytes))"
   }
 
   /// Of the mapped volumes, the device of that name, if it is ours and on that volume.
@@ -128,7 +155,7 @@ public struct VolumeMapper: Sendable {
   ) -> MappedVolume {
     MappedVolume(
       name: device.name, path: device.path, byteCount: sectors * 512, volume: volume, content: content,
-      isOurs: device.uuid.hasPrefix(MappedVolume.uuidPrefix))
+      state: content.state, isOurs: device.uuid.hasPrefix(MappedVolume.uuidPrefix))
   }
 
   private static func tooSmall(_ volume: HeaderVolume, _ start: UInt64) -> BlockError {
@@ -138,17 +165,24 @@ public struct VolumeMapper: Sendable {
   }
 
   private static func layout(
-    of content: HeaderVolume.Content, _ volume: HeaderVolume, _ isUnconfirmedTaken: Bool
+    of content: HeaderVolume.Content, _ state: HeaderVolume.Content.State, _ volume: HeaderVolume,
+    _ isUnconfirmedTaken: Bool
   ) throws(BlockError) -> VolumeRecord.Layout {
     func refuse(_ kind: BlockError.Kind, _ cause: String, _ remedy: String) -> BlockError {
       BlockError(kind, step: "map", object: volume.path, cause: cause, remedy: remedy)
     }
-    switch content.state {
-    case .complete: return content.record?.layout ?? .sector
+    switch state {
+    case .written, .complete: return content.layout
+    case .changed:
+      throw refuse(
+        .corrupt, "its content is not the image's any more, or never was",
+        "Map it without --confirmed if that is meant, or write the image again: ashlar volume format --force."
+      )
     case .unconfirmed where isUnconfirmedTaken: return .sector
     case .unconfirmed:
       throw refuse(
-        .corrupt, "nobody has confirmed that its content is whole", "Format it again; that checks it.")
+        .corrupt, "nobody has confirmed that its content is whole",
+        "Format it with the same image; that reads it and confirms it if it is whole.")
     case .incomplete:
       throw refuse(.corrupt, "writing its image was interrupted", "Format it again.")
     case .unsupportedVersion(let version):

@@ -10,16 +10,20 @@ public struct VolumeFormatRequest: Sendable, Hashable, Codable {
   public var layout: String?
   /// Whether data that is no volume's may be overwritten, and an image that is there is written again.
   public var force: Bool?
+  /// Whether an image in another disk format will do, whose own bytes are meant; not if it is not there.
+  public var rawBytes: Bool?
 
   /// Makes a request; the parameters are those of the properties.
   public init(
-    volume: String, image: String, sha256: String? = nil, layout: String? = nil, force: Bool? = nil
+    volume: String, image: String, sha256: String? = nil, layout: String? = nil, force: Bool? = nil,
+    rawBytes: Bool? = nil
   ) {
     self.volume = volume
     self.image = image
     self.sha256 = sha256
     self.layout = layout
     self.force = force
+    self.rawBytes = rawBytes
   }
 }
 

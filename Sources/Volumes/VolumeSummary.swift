@@ -10,7 +10,7 @@ public struct VolumeSummary: Sendable, Hashable, Codable {
   public var device: String?
   /// The volume's device.
   public var volume: String
-  /// `none`, `incomplete`, `complete`, `unconfirmed` or `unsupported`.
+  /// `none`, `incomplete`, `written`, `complete`, `changed`, `unconfirmed` or `unsupported`.
   public var state: String
   /// The image's SHA-256, in hexadecimal.
   public var sha256: String?
@@ -22,6 +22,8 @@ public struct VolumeSummary: Sendable, Hashable, Codable {
   public var ours: Bool?
   /// Whether the image was there already when it was to be written; `nil` if that was not asked.
   public var wasThere: Bool?
+  /// Whether it was kept when that image was to be written, although its content is another one; `nil` as above.
+  public var kept: Bool?
   /// How far it is, if it is being formatted.
   public var work: Work?
 
@@ -41,12 +43,31 @@ public struct VolumeSummary: Sendable, Hashable, Codable {
 
   /// Describes a volume by itself.
   ///
+  /// - Parameters:
+  ///   - volume: The volume.
+  ///   - readsContent: Whether all of it is read, to say if it is as it was written.
   /// - Throws: What reading it throws.
-  public init(_ volume: HeaderVolume) async throws(BlockError) {
+  public init(_ volume: HeaderVolume, readsContent: Bool) async throws(BlockError) {
     self.volume = volume.path
     size = volume.byteCount
-    let content = try await volume.content()
-    (state, sha256, layout) = Self.words(for: content)
+    if readsContent {
+      let (content, state) = try await volume.examine()
+      (self.state, sha256, layout) = Self.words(for: content, state)
+    } else {
+      let content = try await volume.content()
+      (state, sha256, layout) = Self.words(for: content, content.state)
+    }
+  }
+
+  /// Describes a volume that has just been formatted.
+  public init(_ volume: HeaderVolume, _ result: HeaderVolume.FormatResult) {
+    self.volume = volume.path
+    size = volume.byteCount
+    state = result.outcome == .kept ? "changed" : "complete"
+    sha256 = result.image.description
+    layout = "\(result.layout)"
+    wasThere = result.wasThere
+    kept = result.outcome == .kept
   }
 
   /// Describes a mapped volume.
@@ -56,16 +77,21 @@ public struct VolumeSummary: Sendable, Hashable, Codable {
     volume = mapped.volume
     size = mapped.byteCount
     ours = mapped.isOurs
-    (state, sha256, layout) = Self.words(for: mapped.content)
+    (state, sha256, layout) = Self.words(for: mapped.content, mapped.state)
   }
 
-  private static func words(for content: HeaderVolume.Content) -> (String, String?, String?) {
-    switch content.state {
+  private static func words(
+    for content: HeaderVolume.Content, _ state: HeaderVolume.Content.State
+  ) -> (String, String?, String?) {
+    let layout = "\(content.layout)"
+    return switch state {
     case .none: ("none", nil, nil)
     case .unsupportedVersion: ("unsupported", nil, nil)
     case .incomplete(let image): ("incomplete", image.description, nil)
-    case .complete(let image): ("complete", image.description, "\(content.record?.layout ?? .sector)")
-    case .unconfirmed(let image): ("unconfirmed", image.description, "\(VolumeRecord.Layout.sector)")
+    case .written(let image): ("written", image.description, layout)
+    case .complete(let image): ("complete", image.description, layout)
+    case .changed(let image): ("changed", image.description, layout)
+    case .unconfirmed(let image): ("unconfirmed", image.description, layout)
     }
   }
 
@@ -73,9 +99,9 @@ public struct VolumeSummary: Sendable, Hashable, Codable {
   ///
   /// - Throws: `invalidArgument` for a layout or digest that is none.
   public static func options(
-    layout: String?, sha256: String?, isForced: Bool
+    layout: String?, sha256: String?, isForced: Bool, takesContainers: Bool
   ) throws(BlockError) -> HeaderVolume.FormatOptions {
-    var options = HeaderVolume.FormatOptions(isForced: isForced)
+    var options = HeaderVolume.FormatOptions(isForced: isForced, takesContainers: takesContainers)
     if let layout {
       options.layout = VolumeRecord.Layout.allCases.first { "\($0)" == layout }
       guard options.layout != nil else {

@@ -49,8 +49,9 @@ public final class Volumes: Sendable {
     try Self.checkPath(path, "check")
     return try await executor.run { [self] () async throws(BlockError) in
       let volume = try HeaderVolume(path)
-      var summary = try await VolumeSummary(volume)
-      if let progress = works.withLock({ $0[volume.path]?.progress }) {
+      let progress = works.withLock { $0[volume.path]?.progress }
+      var summary = try await VolumeSummary(volume, readsContent: progress == nil)
+      if let progress {
         let (done, total) = progress.bytes
         summary.work = .init(done: done, total: total)
       }
@@ -67,7 +68,8 @@ public final class Volumes: Sendable {
     try Self.checkPath(request.volume, "format")
     try Self.checkPath(request.image, "read")
     let options = try VolumeSummary.options(
-      layout: request.layout, sha256: request.sha256, isForced: request.force ?? false)
+      layout: request.layout, sha256: request.sha256, isForced: request.force ?? false,
+      takesContainers: request.rawBytes ?? false)
     let path = try LinuxFileSystem().resolve(request.volume)
     let task = works.withLock { works -> Task<Result<VolumeSummary, BlockError>, Never>? in
       guard works[path] == nil else { return nil }
@@ -77,9 +79,7 @@ public final class Volumes: Sendable {
         let result = try await volume.format(
           image: request.image, options, expect: { progress.expect($0) },
           advance: { progress.advance(by: $0) })
-        var summary = try await VolumeSummary(volume)
-        summary.wasThere = result.wasThere
-        return summary
+        return VolumeSummary(volume, result)
       }
       works[path] = Work(progress: progress, cancel: { task.cancel() })
       return task

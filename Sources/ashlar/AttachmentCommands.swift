@@ -19,7 +19,7 @@ struct AttachCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("The overlaybd image's configuration.", valueName: "config.v1.json"))
   var config: String?
 
-  @Argument(help: "The image: PATH, overlaybd:PATH or raw:PATH.")
+  @Argument(help: "The image: PATH, overlaybd:PATH, raw:PATH or raw-bytes:PATH.")
   var image: String?
 
   @Option(

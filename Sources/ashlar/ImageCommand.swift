@@ -55,7 +55,7 @@ struct ImageCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Say what an image is: its layers, formats, sizes, extents, UUIDs.")
 
-    @Argument(help: "The image: PATH, overlaybd:PATH or raw:PATH.")
+    @Argument(help: "The image: PATH, overlaybd:PATH, raw:PATH or raw-bytes:PATH.")
     var image: String
 
     @Flag(help: "Print one JSON object.")
@@ -75,7 +75,7 @@ struct ImageCommand: AsyncParsableCommand {
       abstract: "Read all of an image and check every checksum and every extent.",
       discussion: "Exit status 1 if anything is damaged.")
 
-    @Argument(help: "The image: PATH, overlaybd:PATH or raw:PATH.")
+    @Argument(help: "The image: PATH, overlaybd:PATH, raw:PATH or raw-bytes:PATH.")
     var image: String
 
     @Flag(help: "Print one JSON object.")
@@ -109,7 +109,7 @@ struct ImageCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Write the content of an image to a sparse raw file.")
 
-    @Argument(help: "The image: PATH, overlaybd:PATH or raw:PATH.")
+    @Argument(help: "The image: PATH, overlaybd:PATH, raw:PATH or raw-bytes:PATH.")
     var image: String
 
     @Argument(help: "The new file.")

@@ -40,6 +40,10 @@ struct SandboxCommand: AsyncParsableCommand {
     @Option(help: "The most that its changes may take, such as 2G; writers get ENOSPC then.")
     var quota: String?
 
+    @Flag(
+      help: "Take the base's bytes as they are, also if they are those of a qcow2 or another disk format.")
+    var rawBytes = false
+
     @Flag(help: "Print everything about it as JSON.")
     var json = false
 
@@ -50,6 +54,7 @@ struct SandboxCommand: AsyncParsableCommand {
       request.quota = try quota.map(SandboxOptions.bytes)
       request.store = store.map { ImageReference(.raw, $0, relativeTo: directory).path }
       request.driver = try driver.map(SandboxOptions.driver)
+      request.rawBytes = rawBytes ? true : nil
       let info: SandboxInfo = try await instance.withManager { [request] client async throws(BlockError) in
         try await client.call(.post, "/v1/sandboxes", body: request)
       }

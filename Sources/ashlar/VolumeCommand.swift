@@ -32,8 +32,14 @@ struct VolumeCommand: AsyncParsableCommand {
     @Option(help: "Where the content begins: sector, as virtlet has it, or aligned, at 1 MiB.")
     var layout: String?
 
-    @Flag(help: "Overwrite data that is no volume's, and write an image again that is there.")
+    @Flag(
+      help:
+        "Overwrite data that is no volume's, and write an image again that is there, over what became of it.")
     var force = false
+
+    @Flag(
+      help: "Take the image's bytes as they are, also if they are those of a qcow2 or another disk format.")
+    var rawBytes = false
 
     @Flag(help: "Print one JSON object.")
     var json = false
@@ -41,17 +47,23 @@ struct VolumeCommand: AsyncParsableCommand {
     @OptionGroup var instance: InstanceOptions
 
     func run() async throws {
-      let options = try VolumeSummary.options(layout: layout, sha256: sha256, isForced: force)
+      let options = try VolumeSummary.options(
+        layout: layout, sha256: sha256, isForced: force, takesContainers: rawBytes)
       let volume = try HeaderVolume(device)
       try await checkIsNobodys(volume.path)
       let result = try await ProgressBar("format").show { progress async throws(BlockError) in
         try await volume.format(
           image: image, options, expect: { progress.expect($0) }, advance: { progress.advance(by: $0) })
       }
-      let summary = try await VolumeSummary(volume)
-      if json { return try Output.json(summary) }
-      Output.line(
-        result.wasThere ? "\(volume.path) holds that image already" : "\(volume.path) holds the image now")
+      if json { return try Output.json(VolumeSummary(volume, result)) }
+      switch result.outcome {
+      case .written: Output.line("\(volume.path) holds the image now")
+      case .there: Output.line("\(volume.path) holds that image already")
+      case .kept:
+        Output.line(
+          "\(volume.path) is kept: it was made from that image, and its content is not the image's any more; "
+            + "--force writes it again")
+      }
     }
 
     /// Refuses a volume that sandboxes stand on; only the manager knows of them, and none is asked where there are none.
@@ -75,8 +87,8 @@ struct VolumeCommand: AsyncParsableCommand {
   /// `ashlar volume check`.
   struct Check: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-      commandName: "check", abstract: "Say what a device says of itself.",
-      discussion: "Exit status 1 unless all of an image is there.")
+      commandName: "check", abstract: "Say what a device holds: its content is read.",
+      discussion: "Exit status 1 unless all of an image is there, as it was written.")
 
     @Argument(help: "The block device.")
     var device: String
@@ -85,7 +97,7 @@ struct VolumeCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-      let summary = try await VolumeSummary(try HeaderVolume(device))
+      let summary = try await VolumeSummary(try HeaderVolume(device), readsContent: true)
       if json {
         try Output.json(summary)
       } else {
@@ -107,7 +119,7 @@ struct VolumeCommand: AsyncParsableCommand {
     @Argument(help: "The block device.")
     var device: String
 
-    @Flag(help: "Refuse a volume that only virtlet's header speaks of.")
+    @Flag(help: "Read the content first, and refuse one that is not the image's, or that cannot be told.")
     var confirmed = false
 
     @Flag(help: "Print one JSON object.")

@@ -33,7 +33,10 @@ struct BackstorePlan: Sendable {
       case .file:
         (name, "file/PATH: the path of a file, which is made if it is not there, or of a block device")
       case .ashlar:
-        (name, "ashlar/IMAGE: an image as ashlar attach takes it: a path, overlaybd:PATH or raw:PATH")
+        (
+          name,
+          "ashlar/IMAGE: an image as ashlar attach takes it: a path, overlaybd:PATH, raw:PATH or raw-bytes:PATH"
+        )
       case .null: (name, "null/: reads zeros and forgets what is written")
       case nil: (name, handlers[name]?.description.description ?? "")
       }
@@ -55,7 +58,7 @@ struct BackstorePlan: Sendable {
     switch BackstoreSpec.Subtype(rawValue: spec.subtype) {
     case .overlaybd: try await open(ImageReference(.overlaybd, spec.overlaybdPath, relativeTo: "/"))
     case .ashlar: try await open(try ImageReference(spec.detail, relativeTo: "/"))
-    case .file: try checkFile(spec.detail)
+    case .file: try await checkFile(spec.detail)
     case .null: return
     case nil: try await checkHandler(spec)
     }
@@ -65,7 +68,7 @@ struct BackstorePlan: Sendable {
     _ = try await Image.open(reference, ImageOptions(isReadOnly: true, writesResultFile: false), .linux)
   }
 
-  private func checkFile(_ path: String) throws(BlockError) {
+  private func checkFile(_ path: String) async throws(BlockError) {
     // As it is served: from the root.
     let path = path.hasPrefix("/") ? path : "/\(path)"
     let files = LinuxFileSystem()
@@ -80,6 +83,7 @@ struct BackstorePlan: Sendable {
         cause: "it is neither a file nor a block device",
         remedy: "Name a file or a block device.")
     }
+    try await ImageReference.checkBackstoreFile(try await files.open(path, for: .readOnly))
   }
 
   private func checkHandler(_ spec: BackstoreSpec) async throws(BlockError) {

@@ -120,7 +120,7 @@ import Volumes
       #expect(independentReader(try scratch.bytes("device")) == nil)
     }
     let again = try await HeaderVolume(path).format(image: image, .init())
-    #expect(try await HeaderVolume(path).content().state == .complete(again.image))
+    #expect(try await HeaderVolume(path).examine().state == .complete(again.image))
   }
 
   @Test func aHeaderOfVirtletIsHeldAgainstTheContent() async throws {
@@ -132,12 +132,16 @@ import Volumes
     device += [UInt8](repeating: 0, count: 16384 - device.count)
     let path = try scratch.write("device", device)
     #expect(try await HeaderVolume(path).content().state == .unconfirmed(digest))
-    #expect(try await HeaderVolume(path).format(image: image, .init()).wasThere == false)
+    // It may as well be the disk of a virtual machine that has written to it since: only force overwrites it.
+    let kept = try await HeaderVolume(path).format(image: image, .init())
+    #expect(kept.outcome == .kept && kept.wasThere)
+    #expect(try scratch.bytes("device") == device)
+    #expect(try await HeaderVolume(path).format(image: image, .init(isForced: true)).outcome == .written)
     // And where it is there, nothing is written but our note.
     device.replaceSubrange(512..<512 + 8192, with: [UInt8](repeating: 5, count: 8192))
     try scratch.write("device", device)
     #expect(try await HeaderVolume(path).format(image: image, .init()).wasThere)
-    #expect(try await HeaderVolume(path).content().state == .complete(digest))
+    #expect(try await HeaderVolume(path).examine().state == .complete(digest))
     #expect(Array(try scratch.bytes("device")[512...]) == Array(device[512...]))
     // What virtlet writes afterwards is not taken for ours.
     var other = try scratch.bytes("device")
@@ -146,6 +150,96 @@ import Volumes
     #expect(
       try await HeaderVolume(path).content().state
         == .unconfirmed(Digest256([UInt8](repeating: 1, count: 32))))
+  }
+
+  /// The case of virtlet: an image that was asked for again, and what the virtual machine has written since.
+  @Test func aVolumeOfThatImageIsKept() async throws {
+    let scratch = try Scratch()
+    let image = try scratch.write("image", [UInt8](repeating: 5, count: 8192))
+    let path = try scratch.write("device", [UInt8](repeating: 0, count: 16384))
+    #expect(try await HeaderVolume(path).format(image: image, .init()).outcome == .written)
+    #expect(try await HeaderVolume(path).format(image: image, .init()).outcome == .there)
+    var device = try scratch.bytes("device")
+    device.replaceSubrange(4608..<4613, with: Array("GUEST".utf8))
+    try scratch.write("device", device)
+    let result = try await HeaderVolume(path).format(image: image, .init())
+    #expect(result.outcome == .kept)
+    #expect(VolumeSummary(try HeaderVolume(path), result).kept == true)
+    #expect(try await HeaderVolume(path).examine().state == .changed(result.image))
+    let moved = await #expect(throws: BlockError.self) {
+      try await HeaderVolume(path).format(image: image, .init(layout: .aligned))
+    }
+    #expect(moved?.kind == .noSpace)
+    #expect(try scratch.bytes("device") == device)
+    // Over HTTP it is the same code.
+    let over = try await Volumes(clock: LinuxClock()).format(.init(volume: path, image: image))
+    #expect(over.kept == true && over.wasThere == true && over.state == "changed")
+    #expect(try scratch.bytes("device") == device)
+    #expect(try await HeaderVolume(path).format(image: image, .init(isForced: true)).outcome == .written)
+  }
+
+  /// Another layout of the same image would overwrite what became of it, too.
+  @Test func anotherLayoutNeedsForce() async throws {
+    let scratch = try Scratch()
+    let image = try scratch.write("image", [UInt8](repeating: 5, count: 8192))
+    let path = try scratch.write("device", [UInt8](repeating: 0, count: 2 << 20))
+    _ = try await HeaderVolume(path).format(image: image, .init())
+    let error = await #expect(throws: BlockError.self) {
+      try await HeaderVolume(path).format(image: image, .init(layout: .aligned))
+    }
+    #expect(error?.kind == .conflict)
+    #expect(
+      try await HeaderVolume(path).format(image: image, .init(layout: .aligned, isForced: true)).layout
+        == .aligned)
+  }
+
+  /// Ours with A, virtlet's with B, and virtlet's with A again, which dies behind the header.
+  @Test func completeIsSaidOfWhatWasRead() async throws {
+    let scratch = try Scratch()
+    let image = try scratch.write("image", [UInt8](repeating: 5, count: 8192))
+    let path = try scratch.write("device", [UInt8](repeating: 0, count: 16384))
+    let a = try await HeaderVolume(path).format(image: image, .init()).image
+    let note = try scratch.bytes("device")[64..<152]
+    var device = try scratch.bytes("device")
+    device.replaceSubrange(512..<8704, with: [UInt8](repeating: 6, count: 8192))
+    try scratch.write("device", device)
+    #expect(try await HeaderVolume(path).examine().state == .changed(a))
+    #expect(try await HeaderVolume(path).format(image: image, .init()).outcome == .kept)
+    // Whoever comes by while the header is B's takes the note away.
+    let b = Digest256([UInt8](repeating: 1, count: 32))
+    device.replaceSubrange(0..<42, with: VolumeHeader(image: b).encoded)
+    try scratch.write("device", device)
+    #expect(try await HeaderVolume(path).examine().state == .unconfirmed(b))
+    #expect(try scratch.bytes("device")[64..<152].allSatisfy { $0 == 0 })
+    // The rest is as it was.
+    device.replaceSubrange(64..<152, with: [UInt8](repeating: 0, count: note.count))
+    #expect(try scratch.bytes("device") == device)
+  }
+
+  @Test func anImageInAnotherFormatIsRefused() async throws {
+    let scratch = try Scratch()
+    let image = try scratch.write(
+      "image", [0x51, 0x46, 0x49, 0xFB, 0, 0, 0, 3] + [UInt8](repeating: 0, count: 4088))
+    let path = try scratch.write("device", [UInt8](repeating: 0, count: 16384))
+    let error = await #expect(throws: BlockError.self) {
+      try await HeaderVolume(path).format(image: image, .init())
+    }
+    #expect(error?.kind == .unsupported)
+    #expect(error?.description.contains("qcow2") == true && error?.remedy?.contains("--raw-bytes") == true)
+    #expect(try scratch.bytes("device").allSatisfy { $0 == 0 })
+    #expect(
+      try await HeaderVolume(path).format(image: image, .init(takesContainers: true)).outcome == .written)
+  }
+
+  @Test func namesHaveAsManyBytesAsTheKernelTakes() throws {
+    for count in [1, 113, 114, 116] {
+      let name = MappedVolume.namePrefix + String(repeating: "n", count: count)
+      try VolumeMapper.check(name)
+      #expect(try VolumeMapper.uuid(of: name).utf8.count <= 128)
+    }
+    let name = MappedVolume.namePrefix + String(repeating: "n", count: 117)
+    let error = #expect(throws: BlockError.self) { try VolumeMapper.check(name) }
+    #expect(error?.cause.contains("128 bytes") == true)
   }
 
   @Test func foreignContentAndWrongImagesAreRefused() async throws {
@@ -178,6 +272,6 @@ import Volumes
     #expect(device[(1 << 20)..<(1 << 20) + 100_000].allSatisfy { $0 == 4 })
     device.replaceSubrange(70..<90, with: [UInt8](repeating: 0xFF, count: 20))
     try scratch.write("device", device)
-    #expect(try await HeaderVolume(path).content().state == .complete(result.image))
+    #expect(try await HeaderVolume(path).examine().state == .complete(result.image))
   }
 }
