@@ -113,6 +113,13 @@ public enum Limits {
   /// Bytes in a `tcmu.conf`.
   public static let tcmuConfBytes = 64 << 10
 
+  // Threads
+
+  /// Requests of one disk, or jobs of one kind, that wait in system calls at a time; what comes then waits for its turn.
+  public static let waitingThreads = 64
+  /// Steps of a whole process that wait in system calls at a time: of a manager, for thousands of disks.
+  public static let waitingSteps = 1024
+
   // Transports
 
   /// Bytes in one request from a transport.

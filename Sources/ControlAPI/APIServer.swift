@@ -6,6 +6,7 @@ import Glibc
 import HTTPTypes
 import Hummingbird
 import Images
+import LinuxIO
 import Logging
 import NIOCore
 import Sandboxes
@@ -90,8 +91,12 @@ public struct APIServer: Sendable {
       try await Self.explained { () async throws(BlockError) in
         let order: AttachRequest = try await Self.body(of: request)
         let id = try AttachmentID(order.id)
-        let spec = try await spec(for: order, id)
-        if !spec.isReadOnly { try sandboxes.checkIsNobodys(spec.path, "attach for writing") }
+        // It looks at files, of which the disk may not answer.
+        let spec = try await Blocking.executor.run { () async throws(BlockError) in
+          let wanted = try await self.spec(for: order, id)
+          if !wanted.isReadOnly { try sandboxes.checkIsNobodys(wanted.path, "attach for writing") }
+          return wanted
+        }
         return try await manager.attach(id, spec)
       }
     }
@@ -188,6 +193,13 @@ public struct APIServer: Sendable {
     } catch {
       return try reply(ErrorReply(error), status: httpStatus(of: error.kind))
     }
+  }
+
+  /// As ``explained(_:)``, on threads that may wait: for journals, disks, and the kernel's devices.
+  static func explainedWaiting<Body: Encodable>(
+    _ body: () async throws(BlockError) -> Body
+  ) async throws -> Response {
+    try await withTaskExecutorPreference(Blocking.executor) { try await explained(body) }
   }
 
   private static func reply(_ body: some Encodable, status: HTTPResponse.Status = .ok) throws(BlockError)

@@ -11,34 +11,34 @@ struct VolumeRoutes: Sendable {
 
   func add(to router: Router<BasicRequestContext>) {
     router.get("/v1/volumes") { _, _ in
-      try await APIServer.explained { () async throws(BlockError) in try await volumes.list() }
+      try await APIServer.explainedWaiting { () async throws(BlockError) in try await volumes.list() }
     }
     router.post("/v1/volumes") { request, _ in
-      try await APIServer.explained { () async throws(BlockError) in
+      try await APIServer.explainedWaiting { () async throws(BlockError) in
         try await volumes.map(try await APIServer.body(of: request))
       }
     }
     router.delete("/v1/volumes/:name") { request, context in
       let isForced = request.uri.queryParameters["force"] == "true"
-      return try await APIServer.explained { () async throws(BlockError) in
+      return try await APIServer.explainedWaiting { () async throws(BlockError) in
         try await volumes.unmap(context.parameters.get("name") ?? "", isForced: isForced)
         return DetachReply(gone: true)
       }
     }
     router.get("/v1/volume-content") { request, _ in
-      try await APIServer.explained { () async throws(BlockError) in
+      try await APIServer.explainedWaiting { () async throws(BlockError) in
         try await volumes.check(try APIServer.path("volume", of: request))
       }
     }
     router.post("/v1/volume-content") { request, _ in
-      try await APIServer.explained { () async throws(BlockError) in
+      try await APIServer.explainedWaiting { () async throws(BlockError) in
         let body: VolumeFormatRequest = try await APIServer.body(of: request)
         try sandboxes.checkIsNobodys(body.volume, "format")
         return try await volumes.format(body)
       }
     }
     router.delete("/v1/volume-work") { request, _ in
-      try await APIServer.explained { () async throws(BlockError) in
+      try await APIServer.explainedWaiting { () async throws(BlockError) in
         let volume = try APIServer.path("volume", of: request)
         return SandboxGone(removed: try volumes.cancelFormat(of: volume) ? [volume] : [])
       }

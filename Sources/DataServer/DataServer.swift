@@ -66,7 +66,8 @@ public struct DataServer {
       log.error("\(error)")
       return 1
     }
-    return await server.serve()
+    // It waits for the manager to take what it is told, and for the kernel to let things go.
+    return await withTaskExecutorPreference(Blocking.executor) { await server.serve() }
   }
 
   private init(_ log: Logger, _ handler: (any Handler)?) {
@@ -217,7 +218,7 @@ public struct DataServer {
     let post = self.post
     let log = self.log
     let handler = self.handler
-    Task {
+    Task(executorPreference: Blocking.executor) {
       do throws(BlockError) {
         let made = try await makeServedDevice(
           order, handler, log: log, onConnection: { post.yield(.exported(connection: $0)) },
@@ -242,7 +243,7 @@ public struct DataServer {
   private func apply(_ change: DeviceChange, for asker: Peer) {
     let post = self.post
     let device = self.device
-    Task {
+    Task(executorPreference: Blocking.executor) {
       do throws(BlockError) {
         guard let device else {
           throw BlockError(.unavailable, step: "change", object: "the device", cause: "it is not there yet")

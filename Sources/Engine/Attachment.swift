@@ -22,6 +22,8 @@ actor Attachment {
     let onGone: @Sendable (Attachment) -> Void
   }
 
+  // It waits for the journal's disk, for the kernel, and for programs to start.
+  private nonisolated let executor = BlockingActorExecutor()
   nonisolated let id: AttachmentID
   nonisolated let exportName: String
   let context: Context
@@ -70,6 +72,8 @@ actor Attachment {
     spec = try row.decodedSpec()
     state = AttachmentState(rawValue: row.state) ?? .attaching
   }
+
+  nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
   /// Runs an operation when those that were asked for before are done.
   func inTurn<Value: Sendable>(
@@ -208,16 +212,11 @@ actor Attachment {
 
   /// Closes our descriptor of the device.
   ///
-  /// The last one who does so waits until the device's page cache is written; that has a thread of its own.
+  /// The last one who does so waits until the device's page cache is written; that is not for us to wait for.
   func letGo() {
     guard let hold else { return }
     self.hold = nil
-    do {
-      try WorkerThread.start(name: "let go") { hold.release() }
-    } catch {
-      context.log.notice("\(id): \(error)")
-      hold.release()
-    }
+    Blocking.start("let go") { hold.release() }
   }
 
   // MARK: Waiting for the server
@@ -249,7 +248,7 @@ actor Attachment {
 
   /// What was asked of the device so far; `nil` if the server does not say it in time.
   func counters() async -> RequestCounters.Snapshot? {
-    guard let link, (try? link.send(.report)) != nil else { return nil }
+    guard let link else { return nil }
     let clock = context.services.clock
     let deadline = context.deadlines.report
     let timer = Task {
@@ -257,7 +256,16 @@ actor Attachment {
       if (try? await clock.sleep(for: deadline)) != nil { answerCounters(nil) }
     }
     defer { timer.cancel() }
-    return await withCheckedContinuation { counterRequests.append($0) }
+    // Known before it is asked: the answer may be faster than we are.
+    return await withCheckedContinuation { request in
+      counterRequests.append(request)
+      do throws(BlockError) {
+        try link.send(.report)
+      } catch {
+        context.log.debug("\(id): \(error)")
+        answerCounters(nil)
+      }
+    }
   }
 
   /// Changes the device while it is in use.
@@ -265,7 +273,6 @@ actor Attachment {
   /// - Throws: What kept the server from doing it; `timedOut` if it does not answer in time.
   func change(_ change: DeviceChange) async throws(BlockError) {
     guard let link else { throw serverLost() }
-    try link.send(.change(change))
     let clock = context.services.clock
     let deadline = context.deadlines.change
     let timer = Task {
@@ -279,7 +286,14 @@ actor Attachment {
       }
     }
     defer { timer.cancel() }
-    let answer: Result<Void, BlockError> = await withCheckedContinuation { changeRequests.append($0) }
+    let answer: Result<Void, BlockError> = await withCheckedContinuation { request in
+      changeRequests.append(request)
+      do throws(BlockError) {
+        try link.send(.change(change))
+      } catch {
+        answerChanges(.failure(error))
+      }
+    }
     try answer.get()
   }
 

@@ -19,8 +19,13 @@ public actor BackstoreService {
     }
   }
 
+  // It waits for configfs, and for the kernel to take its answers.
+  private nonisolated let executor = BlockingActorExecutor()
   let manager: Manager
   let log: Logger
+  /// The last thing to be done for each backstore that something is done for.
+  private var turns: [String: (number: Int, task: Task<Void, Never>)] = [:]
+  private var turnCount = 0
   private let events: TCMUEvents
   let releases: DeviceReleases
   private let subtypes: Set<String>
@@ -94,12 +99,34 @@ public actor BackstoreService {
     backstore.serial.hasPrefix(BackstoreObjects.serialPrefix) && !backstore.waitsForAnswers
   }
 
-  /// Answers events for as long as they come; those of different devices side by side.
+  /// The threads that its code runs on.
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
+  /// Answers events for as long as they come: those of one backstore in their order, those of different ones side by
+  /// side.
   private func listen() async {
     for await event in events.stream {
-      Task { await self.handle(event) }
+      // Nothing is done at the end of a device but to let its remover go, who must not wait for what was asked before.
+      if case .removed = event.kind {
+        Task { await handle(event) }
+      } else {
+        handleInTurn(event)
+      }
     }
     log.error("the kernel's events of TCM-USER have ended")
+  }
+
+  private func handleInTurn(_ event: TCMUEvent) {
+    let object = event.name.isEmpty ? "uio\(event.uioNumber)" : event.name
+    let previous = turns[object]?.task
+    turnCount += 1
+    let number = turnCount
+    let task = Task {
+      await previous?.value
+      await handle(event)
+      if turns[object]?.number == number { turns[object] = nil }
+    }
+    turns[object] = (number, task)
   }
 
   private func handle(_ event: TCMUEvent) async {

@@ -1,5 +1,6 @@
 import Attachments
 import BlockCore
+import LinuxIO
 import TransportTCMU
 
 extension BackstoreSpec {

@@ -9,6 +9,8 @@ import TransportTCMU
 ///
 /// It can stop, crash or be replaced at any time; the next one takes over what the journal speaks of.
 public actor Manager {
+  // It waits for its directories and for the kernel's lists of devices and mounts.
+  private nonisolated let executor = BlockingActorExecutor()
   private let context: Attachment.Context
   /// The host's clock.
   nonisolated var clock: any HostClock { context.services.clock }
@@ -91,6 +93,9 @@ public actor Manager {
   }
 
   private static var bootID: String { SmallFile.text("/proc/sys/kernel/random/boot_id") ?? "" }
+
+  /// The threads that its code runs on.
+  public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
   // MARK: Requests
 

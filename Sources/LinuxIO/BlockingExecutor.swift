@@ -1,23 +1,34 @@
 import BlockCore
-import Dispatch
+import Synchronization
 
-/// Runs tasks on threads that may wait in system calls.
+/// Runs tasks on threads of its own, which may wait in system calls.
 ///
-/// Swift's own pool has as many threads as the machine has processors, and a read of a cold disk on one
-/// of them would hold up everything else. This executor's queue gets more threads while its own wait (up
-/// to Dispatch's limit of 64).
+/// Swift's own pool has as many threads as the machine has processors, and Dispatch's queues share it: a read of a
+/// stalled disk on one of them holds up everything else. Here nobody is held up before as many jobs as the limit says
+/// wait, and then only who comes to this executor.
 public final class BlockingExecutor: TaskExecutor {
-  private let queue: DispatchQueue
+  private let pool: WorkerPool
 
-  /// Makes an executor; the label shows in debuggers.
-  public init(label: String) {
-    queue = DispatchQueue(label: label, attributes: .concurrent)
+  /// Makes an executor; it has threads only while there is something to do, and for some seconds after.
+  ///
+  /// - Parameters:
+  ///   - label: What its threads are called: 15 bytes show in `top -H`.
+  ///   - limit: Jobs at a time.
+  public init(label: String, limit: Int = Limits.waitingThreads) {
+    pool = WorkerPool(label: label, limit: limit)
   }
+
+  deinit { pool.close() }
+
+  /// Threads that there are now.
+  public var threadCount: Int { pool.threadCount }
 
   public func enqueue(_ job: consuming ExecutorJob) {
-    let job = UnownedJob(job)
-    queue.async { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
+    pool.enqueue(.task(UnownedJob(job), asUnownedTaskExecutor()))
   }
+
+  /// Runs a body on one of the threads, without a task; returns at once.
+  public func perform(_ body: @escaping @Sendable () -> Void) { pool.enqueue(.body(body)) }
 
   /// Starts a body on the executor's threads; it goes on if the caller withdraws, until the task is cancelled.
   public func start<Value: Sendable>(
@@ -39,5 +50,45 @@ public final class BlockingExecutor: TaskExecutor {
     _ body: @escaping @Sendable () async throws(BlockError) -> Value
   ) async throws(BlockError) -> Value {
     try await start(body).value.get()
+  }
+}
+
+/// Runs an actor whose code may wait in system calls, on threads of an executor: it holds up nobody but itself.
+public final class BlockingActorExecutor: SerialExecutor {
+  private struct State {
+    var jobs: [UnownedJob] = []
+    var isRunning = false
+  }
+
+  private let executor: BlockingExecutor
+  private let state = Mutex(State())
+
+  /// Makes one for an actor.
+  ///
+  /// - Parameter executor: Whose threads it uses, one at a time.
+  public init(on executor: BlockingExecutor = Blocking.executor) {
+    self.executor = executor
+  }
+
+  public func enqueue(_ job: consuming ExecutorJob) {
+    let job = UnownedJob(job)
+    let isStart = state.withLock { state in
+      state.jobs.append(job)
+      defer { state.isRunning = true }
+      return !state.isRunning
+    }
+    if isStart { executor.perform { [self] in runAll() } }
+  }
+
+  private func runAll() {
+    while true {
+      let jobs = state.withLock { state in
+        defer { state.jobs = [] }
+        state.isRunning = !state.jobs.isEmpty
+        return state.jobs
+      }
+      if jobs.isEmpty { return }
+      for job in jobs { job.runSynchronously(on: asUnownedSerialExecutor()) }
+    }
   }
 }

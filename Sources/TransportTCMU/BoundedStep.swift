@@ -4,7 +4,7 @@ import LinuxIO
 import Synchronization
 
 /// Steps that the kernel may hold for as long as it likes, waiting for a server that never answers, and out of
-/// reach of any signal: run on a thread of their own, and given up after a time.
+/// reach of any signal: run on a thread that may wait, and given up after a time.
 enum BoundedStep {
   /// How long, and what to say then.
   struct Patience: Sendable {
@@ -53,7 +53,7 @@ enum BoundedStep {
     }
   }
 
-  /// Runs a body on a thread of its own.
+  /// Runs a body on a thread that may wait.
   ///
   /// - Throws: What the body throws; `timedOut` if it has not ended in time. It goes on then, in the kernel, and
   ///   has to look at its deadline between steps.
@@ -63,16 +63,12 @@ enum BoundedStep {
     let deadline = Deadline(moment: LinuxClock().now + patience.time)
     let result = await withCheckedContinuation { continuation in
       let answer = Answer<Value>(continuation)
-      do throws(BlockError) {
-        try WorkerThread.start(name: "configfs") {
-          do throws(BlockError) {
-            answer.give(.success(try body(deadline)))
-          } catch {
-            answer.give(.failure(error))
-          }
+      Blocking.start("configfs") {
+        do throws(BlockError) {
+          answer.give(.success(try body(deadline)))
+        } catch {
+          answer.give(.failure(error))
         }
-      } catch {
-        return answer.give(.failure(error))
       }
       Task {
         // Nobody cancels this task; a little more than the body takes for itself.

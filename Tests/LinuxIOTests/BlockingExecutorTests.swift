@@ -1,0 +1,125 @@
+import BlockCore
+import Dispatch
+import Glibc
+import LinuxIO
+import Synchronization
+import TestKit
+import Testing
+
+/// Threads that may wait: as many at once as the limit says, and nobody else is held up.
+@Suite struct BlockingExecutorTests {
+  /// Jobs that wait until they are let go, and that tell how many have begun.
+  private final class Gate: Sendable {
+    private let begun = DispatchSemaphore(value: 0)
+    private let opened = DispatchSemaphore(value: 0)
+    private let counts = Mutex((now: 0, most: 0))
+
+    func pass() {
+      counts.withLock {
+        $0.now += 1
+        $0.most = max($0.most, $0.now)
+      }
+      begun.signal()
+      opened.wait()
+      counts.withLock { $0.now -= 1 }
+    }
+
+    /// Waits until so many have begun; false if that takes too long.
+    func await(_ count: Int) -> Bool {
+      (0..<count).allSatisfy { _ in begun.wait(timeout: .now() + 5) == .success }
+    }
+
+    func open(_ count: Int) { for _ in 0..<count { opened.signal() } }
+
+    var most: Int { counts.withLock { $0.most } }
+  }
+
+  private func threads(called name: String) -> Int {
+    SmallFile.entries("/proc/self/task").count { SmallFile.text("/proc/self/task/\($0)/comm") == name }
+  }
+
+  @Test func allJobsUpToTheLimitWaitAtOnce() async throws {
+    let executor = BlockingExecutor(label: "all at once", limit: 64)
+    let gate = Gate()
+    let tasks = (0..<64).map { _ in executor.start { () async throws(BlockError) in gate.pass() } }
+    #expect(gate.await(64))
+    gate.open(64)
+    for task in tasks { _ = await task.value }
+  }
+
+  @Test func noMoreThanTheLimitWaitAtOnceAndAllHaveTheirTurn() async throws {
+    let executor = BlockingExecutor(label: "two at once", limit: 2)
+    let gate = Gate()
+    let order = Mutex<[Int]>([])
+    let done = DispatchSemaphore(value: 0)
+    for number in 0..<50 {
+      executor.perform {
+        order.withLock { $0.append(number) }
+        gate.pass()
+        done.signal()
+      }
+    }
+    #expect(gate.await(2))
+    #expect(executor.threadCount == 2)
+    gate.open(50)
+    for _ in 0..<50 { #expect(done.wait(timeout: .now() + 5) == .success) }
+    #expect(gate.most == 2)
+    // Two threads may note their numbers in either order.
+    #expect(zip(order.withLock { $0 }, 0..<50).allSatisfy { abs($0 - $1) <= 1 })
+  }
+
+  /// One thread after the other is asleep, and a job goes to the one that slept least: few are used for few jobs.
+  @Test func oneJobAtATimeUsesOneThread() async throws {
+    let executor = BlockingExecutor(label: "one by one")
+    for _ in 0..<1000 { try await executor.run { () async throws(BlockError) in } }
+    // The thread that has let the caller go may not be asleep yet when the next job comes.
+    #expect(executor.threadCount <= 3)
+  }
+
+  @Test func theThreadsEndWithTheExecutor() async throws {
+    let name = "ends soon"
+    var executor: BlockingExecutor? = BlockingExecutor(label: name)
+    let gate = Gate()
+    for _ in 0..<20 { executor?.perform { gate.pass() } }
+    #expect(gate.await(20))
+    #expect(threads(called: name) == 20)
+    gate.open(10)
+    executor = nil
+    gate.open(10)
+    for _ in 0..<500 where threads(called: name) > 0 { usleep(10_000) }
+    #expect(threads(called: name) == 0)
+  }
+
+  /// An actor whose code waits.
+  private actor Waiter {
+    private nonisolated let executor: BlockingActorExecutor
+    private var count = 0
+
+    init(_ executor: BlockingExecutor) { self.executor = BlockingActorExecutor(on: executor) }
+
+    nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+
+    func pass(_ gate: Gate) { gate.pass() }
+
+    func add() -> Int {
+      count += 1
+      return count
+    }
+  }
+
+  @Test func anActorThatWaitsHoldsUpNobodyElse() async throws {
+    let executor = BlockingExecutor(label: "actors")
+    let gate = Gate()
+    let stuck = (0..<20).map { _ in Waiter(executor) }
+    let tasks = stuck.map { actor in executor.start { () async throws(BlockError) in await actor.pass(gate) }
+    }
+    #expect(gate.await(20))
+    let free = Waiter(executor)
+    let adding = (0..<1000).map { _ in executor.start { () async throws(BlockError) in await free.add() } }
+    var counts: Set<Int> = []
+    for task in adding { counts.insert(try await task.value.get()) }
+    #expect(counts == Set(1...1000))
+    gate.open(20)
+    for task in tasks { _ = await task.value }
+  }
+}
