@@ -44,6 +44,7 @@ uninstall:
 	rm -f "$(DESTDIR)$(PREFIX)/bin/ashlar" "$(DESTDIR)$(PREFIX)/bin/ashlard" \
 	  "$(DESTDIR)$(PREFIX)/bin/overlaybd-attacher" \
 	  "$(DESTDIR)$(PREFIX)/bin/ashlar-handler" "$(DESTDIR)$(PREFIX)/lib/ashlar/libashlar-tcmu-runner.so" \
+	  "$(DESTDIR)$(PREFIX)/libexec/ashlar/swift-backtrace" \
 	  "$(DESTDIR)$(PREFIX)/lib/systemd/system/ashlard.service" \
 	  "$(DESTDIR)$(PREFIX)/share/dbus-1/system-services/org.kernel.TCMUService1.service" \
 	  "$(DESTDIR)$(PREFIX)/etc/dbus-1/system.d/org.kernel.TCMUService1.conf" \

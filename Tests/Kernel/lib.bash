@@ -238,7 +238,7 @@ scratch_disk_unmounts() { umount "$scratch/disk"; }
 kernel_has_no_complaints() {
     local messages
     messages=$(dmesg)
-    ! grep -E 'WARNING: CPU|kernel BUG|BUG: unable|Oops|general protection|refcount_t|blocked for more than' <<< "$messages"
+    ! grep -E 'WARNING: CPU|kernel BUG|BUG: unable|Oops|general protection|refcount_t|blocked for more than|segfault at|trap invalid opcode' <<< "$messages"
 }
 
 echo "kernel $(uname -r): ${0##*/}"

@@ -20,6 +20,9 @@ import Testing
     let unit = scratch("root/usr/local/lib/systemd/system/ashlard.service")
     let text = try String(contentsOfFile: unit, encoding: .utf8)
     #expect(text.contains("ExecStart=/usr/local/bin/ashlard manage --serve-backstores all"))
+    // Whatever crashes tells where.
+    #expect(text.contains("LimitCORE=infinity"))
+    #expect(text.contains("swift-backtrace=/usr/local/libexec/ashlar/swift-backtrace") && !text.contains("@"))
     // systemd-analyze looks for the program; the one that stands beside this test is as good.
     let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     let programs = own.split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 }
