@@ -184,6 +184,9 @@ let package = Package(
     .executableTarget(
       name: "DeviceMapperCheck", dependencies: ["CLinux", "BlockCore", "LinuxIO", "DeviceMapper", system_],
       path: "Tests/Kernel/DeviceMapperCheck", swiftSettings: strict),
+    .executableTarget(
+      name: "ashlar-stress", dependencies: ["BlockSim", "TestKit", argumentParser], path: "Tests/Stress",
+      exclude: ["devicemapper.c", "mutex.c", "tsan.supp"], swiftSettings: strict),
     tests("ImagesTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
     tests("OverlayBDTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
   ],
