@@ -186,7 +186,7 @@ let package = Package(
       path: "Tests/Kernel/DeviceMapperCheck", swiftSettings: strict),
     .executableTarget(
       name: "ashlar-stress", dependencies: ["BlockSim", "TestKit", argumentParser], path: "Tests/Stress",
-      exclude: ["devicemapper.c", "mutex.c", "tsan.supp"], swiftSettings: strict),
+      exclude: ["devicemapper.c", "mutex.c"], swiftSettings: strict),
     tests("ImagesTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
     tests("OverlayBDTests", ["BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "Images", "TestKit"]),
   ],

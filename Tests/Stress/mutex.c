@@ -1,13 +1,13 @@
 // Tells ThreadSanitizer of Swift's Mutex what it cannot see. A lock that nobody else wants is one atomic operation in our
 // own code, which is instrumented; one that has to wait is taken and given away in libswiftSynchronization, which is not,
 // so that everything that is done under it would look like a race. Preloaded, this stands before that library's two
-// functions and says what they do.
+// functions and says what they do. A program without ThreadSanitizer that has it preloaded, too, goes on as it is.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdint.h>
 
-void __tsan_acquire(void *address);
-void __tsan_release(void *address);
+__attribute__((weak)) void __tsan_acquire(void *address);
+__attribute__((weak)) void __tsan_release(void *address);
 
 #define SELF __attribute__((swift_context)) void *self
 #define LOCK "$s15Synchronization12_MutexHandleV9_lockSlowyys6UInt32VF"
@@ -29,10 +29,10 @@ __attribute__((swiftcall)) void unlock(SELF) __asm__(UNLOCK);
 
 __attribute__((swiftcall)) void lock(uint32_t thread, SELF) {
   real_lock(thread, self);
-  __tsan_acquire(self);
+  if (__tsan_acquire) __tsan_acquire(self);
 }
 
 __attribute__((swiftcall)) void unlock(SELF) {
-  __tsan_release(self);
+  if (__tsan_release) __tsan_release(self);
   real_unlock(self);
 }
