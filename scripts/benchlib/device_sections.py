@@ -4,8 +4,8 @@ import contextlib
 import time
 
 from benchlib.devices import (
-    WORKLOADS, direct_read, engine, fio, loop_device, memory, storage_daemon_device)
-from benchlib.report import AHEAD, Row, Section, Target
+    WORKLOADS, direct_read, engines, fio, loop_device, memory, storage_daemon_device)
+from benchlib.report import AHEAD, NO_LOSS, OTHER, Row, Section, Target
 
 # How often the attach section attaches.
 ATTACHES = 50
@@ -29,19 +29,21 @@ def device(context):
     # The peer as it is by default, and as it is fastest.
     peers = {"qsd": "", "qsd native": ",cache.direct=on,aio=native"}
     with contextlib.ExitStack() as stack:
-        instance = stack.enter_context(engine(context))
-        devices = {"raw": instance.attach("raw", f"raw:{raw}")}
+        instances = stack.enter_context(engines(context))
+        devices = {
+            (name, build): instance.attach(name, image) for build, instance in instances.items()
+            for name, image in {"raw": f"raw:{raw}", "stack10": f"overlaybd:{directory}/plain-10.json"}.items()
+        }
         for number, (name, options) in enumerate(peers.items()):
             devices[name] = stack.enter_context(
                 storage_daemon_device(raw, context.state, f"export-{number}", options))
         devices["loop"] = stack.enter_context(loop_device(raw))
-        devices["stack10"] = instance.attach("stack10", f"overlaybd:{directory}/plain-10.json")
         figures = run_fio(context, "device", devices)
 
-    def rows(label, ours, peer, targets):
+    def rows(label, ours, peer, targets, name=None):
         return [
-            Row(f"{label}: {work}", unit, figures[work, ours], figures[work, peer], peer, target)
-            for (work, unit, _), target in zip(WORKLOADS, targets)
+            Row(f"{label}: {work}", unit, figures[work, (ours, "ours")], figures[work, peer], name or peer, target)
+            for (work, unit, _), target in zip(WORKLOADS, targets) if (work, peer) in figures
         ]
 
     twice = [AHEAD, Target(2), Target(2)]
@@ -49,9 +51,11 @@ def device(context):
         "device", "the attached device, read by fio (libaio, direct)", [
             *rows("raw file", "raw", "qsd", twice),
             *rows("raw file", "raw", "qsd native", twice),
-            *rows("10 plain layers", "stack10", "raw", [Target(0.9)] * 3),
+            *rows("10 plain layers", "stack10", ("raw", "ours"), [Target(0.9)] * 3, "raw"),
             *rows("raw file", "raw", "loop", [None] * 3),
             *rows("10 plain layers", "stack10", "loop", [None] * 3),
+            *rows("raw file", "raw", ("raw", OTHER), [NO_LOSS] * 3, OTHER),
+            *rows("10 plain layers", "stack10", ("stack10", OTHER), [NO_LOSS] * 3, OTHER),
         ], [
             f"every device holds the same {context.images.size} MiB",
             "qsd: qemu-storage-daemon's FUSE export with a loop device (direct I/O) on it; qsd native: the "
@@ -64,15 +68,19 @@ def stacks(context):
     """What the number of layers costs on the device."""
     counts = [1, 10, 50, 200]
     directory = context.images.random(*(f"plain-{count}" for count in counts))
-    with engine(context) as instance:
+    with engines(context) as instances:
         figures = run_fio(context, "stacks", {
-            count: instance.attach(f"stack{count}", f"overlaybd:{directory}/plain-{count}.json")
-            for count in counts
+            (count, build): instance.attach(f"stack{count}", f"overlaybd:{directory}/plain-{count}.json")
+            for count in counts for build, instance in instances.items()
         })
     rows = [
-        Row(f"{count} layers: {work}", unit, figures[work, count], figures[work, 1], "1 layer",
+        Row(f"{count} layers: {work}", unit, figures[work, (count, "ours")], figures[work, (1, "ours")], "1 layer",
             Target(0.9) if count == 200 else None)
         for count in counts[1:] for work, unit, _ in WORKLOADS
+    ]
+    rows += [
+        Row(f"{count} layers: {work}", unit, figures[work, (count, "ours")], figures[work, (count, OTHER)], OTHER, NO_LOSS)
+        for count in counts for work, unit, _ in WORKLOADS if OTHER in context.builds
     ]
     return Section(
         "stacks", "stacks of plain layers on the device, read by fio (libaio, direct)", rows,
@@ -86,12 +94,16 @@ def attach(context):
         "raw file": f"raw:{directory}/raw.img", "10 plain layers": f"overlaybd:{directory}/plain-10.json",
     }
     rows = []
-    with engine(context) as instance:
+    with engines(context) as instances:
         for name, image in images.items():
-            times = attach_times(context, instance, name, image)
-            for step, values in times.items():
-                rows.append(Row(f"{name}: {step}", "ms", [1000 * value for value in values]))
+            times = attach_times(context, instances, name, image)
+            for step, values in times["ours"].items():
+                other = times.get(OTHER, {}).get(step, [])
+                rows.append(Row(
+                    f"{name}: {step}", "ms", values, other, OTHER if other else "", NO_LOSS if other else None,
+                    is_less_better=True))
         cold = []
+        instance = instances["ours"]
         for _ in range(context.runs):
             instance.run("daemon", "stop")
             cold.append(1000 * timed(lambda: instance.attach("cold", images["raw file"]))[1])
@@ -116,14 +128,17 @@ def timed(body):
     return result, time.perf_counter() - begin
 
 
-def attach_times(context, instance, name, image):
-    times = {"attach until usable": [], "first 4 KiB, direct": [], "detach": []}
+def attach_times(context, instances, name, image):
+    """Milliseconds of each step, by the build; the builds take turns."""
+    times = {build: {"attach until usable": [], "first 4 KiB, direct": [], "detach": []} for build in instances}
     for number in range(ATTACHES):
         context.progress.step(f"attach: {name}, {number + 1} of {ATTACHES}")
-        path, seconds = timed(lambda: instance.attach("timed", image))
-        times["attach until usable"].append(seconds)
-        times["first 4 KiB, direct"].append(direct_read(path))
-        times["detach"].append(timed(lambda: instance.detach("timed"))[1])
+        for build, instance in instances.items():
+            path, seconds = timed(lambda instance=instance: instance.attach("timed", image))
+            taken = {"attach until usable": seconds, "first 4 KiB, direct": direct_read(path)}
+            taken["detach"] = timed(lambda instance=instance: instance.detach("timed"))[1]
+            for step, seconds in taken.items():
+                times[build][step].append(1000 * seconds)
     context.progress.clear()
     return times
 

@@ -20,9 +20,9 @@ def wait_until(condition, what, seconds=10):
 
 
 @contextlib.contextmanager
-def engine(context):
+def engine(context, build="ours"):
     """An engine of our own with its manager running, for as long as the block lasts."""
-    instance = Instance(context)
+    instance = Instance(context, build)
     try:
         instance.run("daemon", "start")
         yield instance
@@ -33,12 +33,10 @@ def engine(context):
 class Instance:
     """An engine that has directories of its own: nothing that it does touches another one."""
 
-    def __init__(self, context):
-        self.command = context.binary("ashlar")
-        self.env = {
-            **os.environ,
-            "ASHLAR_ROOT": str(context.state / "root"), "ASHLAR_RUN": str(context.state / "run"),
-        }
+    def __init__(self, context, build):
+        self.command = context.binary("ashlar", build)
+        place = context.state / build.split()[0]
+        self.env = {**os.environ, "ASHLAR_ROOT": str(place / "root"), "ASHLAR_RUN": str(place / "run")}
 
     def close(self):
         """Takes everything apart; an attach that was broken off may still be under way, so it looks again."""
@@ -67,6 +65,13 @@ class Instance:
     def attached(self, images):
         """Attaches several images (name: image); returns their devices."""
         return {name: self.attach(name, image) for name, image in images.items()}
+
+
+@contextlib.contextmanager
+def engines(context):
+    """An engine for each build, by its name."""
+    with contextlib.ExitStack() as stack:
+        yield {build: stack.enter_context(engine(context, build)) for build in context.builds}
 
 
 @contextlib.contextmanager

@@ -117,18 +117,22 @@ class Context:
     """What every section needs."""
 
     repository: Path
+    # The directories of the builds that are measured: "ours", and "other build" if one is given.
+    builds: dict
     state: Path
+    # Where images are that have to be on a disk.
+    disk: Path
     images: "Images"
     runs: int
     seconds: float
     progress: Progress
 
-    def binary(self, name):
-        return self.repository / ".build/release" / name
+    def binary(self, name, build="ours"):
+        return self.builds[build] / name
 
-    def measure(self, *arguments):
+    def measure(self, *arguments, build="ours"):
         """The one figure that ashlar-bench prints."""
-        return float(run(self.binary("ashlar-bench"), *arguments))
+        return float(run(self.binary("ashlar-bench", build), *arguments))
 
     def alternate(self, title, cases):
         """Runs cases (name: function of the round's number) in turn, round by round.

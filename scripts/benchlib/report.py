@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Target:
-    """The least that a ratio (ours / peer) has to be."""
+    """The least that a ratio (ours / peer; of times and sizes peer / ours) has to be."""
 
     least: float
     is_exclusive: bool = False
@@ -20,6 +20,9 @@ class Target:
 
 
 AHEAD = Target(1.0, is_exclusive=True)
+# What a build is allowed to lose against another one of ours.
+NO_LOSS = Target(0.97)
+OTHER = "other build"
 
 
 @dataclass
@@ -32,10 +35,15 @@ class Row:
     peer: list = field(default_factory=list)
     peer_name: str = ""
     target: Target = None
+    # Of times and sizes the ratio is the other way round, so that more is better everywhere.
+    is_less_better: bool = False
 
     @property
     def ratio(self):
-        return statistics.median(self.ours) / statistics.median(self.peer) if self.peer else None
+        if not self.peer:
+            return None
+        ratio = statistics.median(self.ours) / statistics.median(self.peer)
+        return 1 / ratio if self.is_less_better else ratio
 
     @property
     def is_met(self):

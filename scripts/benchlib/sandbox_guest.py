@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Measures sandboxes against the kernel's own tools inside a virtual machine: sandbox_guest.py PROGRAMS RUNS RESULT.
+"""Measures sandboxes against the kernel's own tools inside a virtual machine: sandbox_guest.py PROGRAMS RUNS RESULT [OTHER].
 
 It is started as root by the section sandboxes of scripts/bench, which says what is measured. PROGRAMS is the directory
-of ashlar and ashlard; /dev/vda is an empty disk of 4 GiB or more. RESULT is a JSON file: for each case a list of ours
-and one of theirs, in milliseconds.
+of ashlar and ashlard, OTHER that of another build of them; /dev/vda is an empty disk of 4 GiB or more. RESULT is a JSON
+file: for each case lists of ours, of theirs, of theirs with a flush, and of the other build, in milliseconds.
 """
 
 import contextlib
@@ -133,22 +133,25 @@ def wait_until(condition, what, seconds=60):
 
 
 @contextlib.contextmanager
-def manager(programs, directory):
-    """A manager whose journal and stores are in a directory."""
-    root = f"{directory}/root"
+def manager(programs, directory, name="ours"):
+    """A manager whose journal and stores are in a directory; none without programs."""
+    if not programs:
+        yield None
+        return
+    root, place = f"{directory}/{name}", f"/run/bench-{name}"
     os.mkdir(root)
-    environment = {**os.environ, "ASHLAR_ROOT": root, "ASHLAR_RUN": "/run/bench"}
-    Path("/run/bench").mkdir(exist_ok=True)
-    with open("/tmp/bench.log", "w", encoding="utf-8") as log:
+    environment = {**os.environ, "ASHLAR_ROOT": root, "ASHLAR_RUN": place}
+    Path(place).mkdir(exist_ok=True)
+    with open(f"/tmp/bench-{name}.log", "w", encoding="utf-8") as log:
         process = subprocess.Popen([f"{programs}/ashlard", "manage"], env=environment, stdout=log, stderr=log)
-        wait_until(lambda: os.path.exists("/run/bench/ashlard.sock"), "the start of ashlard")
-        yield Manager("/run/bench/ashlard.sock")
+        wait_until(lambda: os.path.exists(f"{place}/ashlard.sock"), "the start of ashlard")
+        yield Manager(f"{place}/ashlard.sock")
         process.terminate()
         process.wait()
 
 
-def verbs(ours, directory, runs, figures):
-    """create and rm, pause and resume, by turns with the tools; nothing else stands on the base."""
+def verbs(ours, other, directory, runs, figures):
+    """create and rm, pause and resume, by turns with the tools and the other build, if there is one."""
     base = f"{directory}/base"
     with open(base, "wb") as file:
         for _ in range(BASE_MIB):
@@ -156,40 +159,54 @@ def verbs(ours, directory, runs, figures):
     os.sync()
     tools = Tools(directory, base)
     # The digest of the base is computed once, with the first sandbox.
-    ours.create("first", base)
-    ours.remove("first")
+    builds = [(ours, "one", 0)] + ([(other, "other", 3)] if other else [])
+    for build, name, _ in builds:
+        build.create(name, base)
+        build.remove(name)
     for _ in range(runs * CYCLES):
-        figures["create and rm"][0].append(timed(lambda: ours.create("one", base), lambda: ours.remove("one")))
+        for build, name, side in builds:
+            figures["create and rm"][side].append(timed(
+                lambda build=build, name=name: build.create(name, base),
+                lambda build=build, name=name: build.remove(name)))
         figures["create and rm"][1].append(timed(tools.create, tools.remove))
-    ours.create("one", base)
+    for build, name, _ in builds:
+        build.create(name, base)
     tools.create()
     for _ in range(runs * CYCLES):
-        figures["pause and resume"][0].append(
-            timed(lambda: ours.verb("one", "pause"), lambda: ours.verb("one", "resume")))
+        for build, name, side in builds:
+            figures["pause and resume"][side].append(timed(
+                lambda build=build, name=name: build.verb(name, "pause"),
+                lambda build=build, name=name: build.verb(name, "resume")))
         figures["pause and resume"][1].append(timed(tools.pause, tools.resume))
-    ours.remove("one")
+    for build, name, _ in builds:
+        build.remove(name)
     tools.remove()
     os.unlink(base)
 
 
-def flatten(ours, directory, runs, figures):
+def flatten(ours, other, directory, runs, figures):
     """A disk of 1 GiB with 200 MiB of changes, in ten places; caches are dropped before each."""
     base, flat = f"{directory}/base", f"{directory}/flat"
     with open(base, "wb") as file:
         file.truncate(DISK_MIB << 20)
-    device = ours.create("one", base)["device"]
-    with open(device, "r+b", buffering=0) as disk:
-        for number in range(PIECES):
-            disk.seek((number * DISK_MIB // PIECES) << 20)
-            for _ in range(PIECE_MIB):
-                disk.write(os.urandom(1 << 20))
-        os.fsync(disk)
+    builds = {0: (ours, "one"), **({3: (other, "other")} if other else {})}
+    devices = [build.create(name, base)["device"] for build, name in builds.values()]
+    device = devices[0]
+    for number in range(PIECES):
+        piece = os.urandom(PIECE_MIB << 20)
+        for each in devices:
+            with open(each, "r+b", buffering=0) as disk:
+                disk.seek((number * DISK_MIB // PIECES) << 20)
+                disk.write(piece)
+                os.fsync(disk)
     case = f"flatten {DISK_MIB // 1024} GiB with {PIECES * PIECE_MIB} MiB"
     for number in range(runs):
-        for side, options in ((1, []), (2, ["conv=sparse,fsync"]), (0, None)):
+        for side, options in ((1, []), (2, ["conv=sparse,fsync"]), *((side, None) for side in builds)):
             drop_caches()
             if options is None:
-                took = timed(lambda: ours.ask("POST", "/v1/sandboxes/one/flatten", {"target": flat}))
+                build, name = builds[side]
+                took = timed(
+                    lambda build=build, name=name: build.ask("POST", f"/v1/sandboxes/{name}/flatten", {"target": flat}))
             else:
                 command = ["dd", f"if={device}", f"of={flat}", "bs=4M", *(options or ["conv=sparse"]), "status=none"]
                 took = timed(lambda command=command: tool(*command))
@@ -197,12 +214,14 @@ def flatten(ours, directory, runs, figures):
             if number == 0:
                 tool("cmp", flat, device)
             os.unlink(flat)
-    ours.remove("one")
+    for build, name in builds.values():
+        build.remove(name)
     os.unlink(base)
 
 
 def main():
     programs, runs, result = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+    others = sys.argv[4] if len(sys.argv) > 4 else None
     # No udevd runs here: dmsetup makes its node itself and waits for nobody.
     os.environ["DM_DISABLE_UDEV"] = "1"
     tool("modprobe", "-a", "loop", "dm_mod", "dm_snapshot", "ext4")
@@ -214,14 +233,14 @@ def main():
     figures = {}
     for name, directory in places.items():
         cases = ("create and rm", "pause and resume", f"flatten {DISK_MIB // 1024} GiB with {PIECES * PIECE_MIB} MiB")
-        figures[name] = {case: [[], [], []] for case in cases}
-        with manager(programs, str(directory)) as ours:
+        figures[name] = {case: [[], [], [], []] for case in cases}
+        with manager(programs, str(directory)) as ours, manager(others, str(directory), "other") as other:
             for work in (verbs, flatten):
-                work(ours, str(directory), runs, figures[name])
+                work(ours, other, str(directory), runs, figures[name])
                 print(f"{name}: {work.__name__} done", file=sys.stderr, flush=True)
-        for case, (one, other, _) in figures[name].items():
+        for case, (one, theirs, *_) in figures[name].items():
             print(f"{name}, {case}: {sorted(one)[len(one) // 2]:.1f} ms, tools "
-                  f"{sorted(other)[len(other) // 2]:.1f} ms", file=sys.stderr, flush=True)
+                  f"{sorted(theirs)[len(theirs) // 2]:.1f} ms", file=sys.stderr, flush=True)
     tool("umount", str(places["disk"]))
     Path(result).write_text(json.dumps(figures), encoding="ascii")
 

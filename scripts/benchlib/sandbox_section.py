@@ -3,7 +3,7 @@
 import json
 
 from benchlib.host import BenchError, MIB, finish, start
-from benchlib.report import Row, Section, Target
+from benchlib.report import NO_LOSS, OTHER, Row, Section, Target
 
 # For the whole machine, in seconds: it is emulated where no other machine can be had.
 DEADLINE = 3600
@@ -20,8 +20,8 @@ def sandboxes(context):
     command = [
         context.repository / "scripts/kvm-run", "--kernel", "6.12", "--mem", "4G", "--timeout", DEADLINE,
         "--share", context.state, "--disk", disk, "--",
-        context.repository / "scripts/benchlib/sandbox_guest.py", context.repository / ".build/release",
-        context.runs, result,
+        context.repository / "scripts/benchlib/sandbox_guest.py", context.builds["ours"],
+        context.runs, result, *(context.builds[each] for each in context.builds if each == OTHER),
     ]
     context.progress.line("sandboxes: starting the virtual machine")
     finish(start(command, stdout=-1, stderr=-1), timeout=DEADLINE + 60)
@@ -30,13 +30,15 @@ def sandboxes(context):
         raise BenchError("the virtual machine has left no result")
     rows = []
     for place, cases in json.loads(result.read_text(encoding="ascii")).items():
-        for case, (ours, tools, durable) in cases.items():
+        for case, (ours, tools, durable, other) in cases.items():
             target = next(target for name, target in LEAST.items() if case.startswith(name))
             is_flatten = case.startswith("flatten")
             peer = "dd conv=sparse" if is_flatten else "tools"
             rows.append(row(f"{case}, {place}", ours, tools, peer, target))
             if is_flatten:
                 rows.append(row(f"{case}, {place}", ours, durable, "dd conv=sparse,fsync"))
+            if other:
+                rows.append(row(f"{case}, {place}", ours, other, OTHER, NO_LOSS))
     return Section("sandboxes", "sandboxes in a virtual machine, in cycles a second", rows, [
         "one after the other, by turns; 1000 divided by a figure is what one takes in ms",
         "tools: losetup, blockdev, truncate and dmsetup in the order of wrenn's devicemapper package, started with "

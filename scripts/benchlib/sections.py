@@ -1,15 +1,21 @@
 """The sections of the library: what runs inside one process, without a device."""
 
+import os
 import re
 import subprocess
 
-from benchlib.host import cores, finish, start
-from benchlib.report import AHEAD, Row, Section, Target
+from benchlib.host import cores, finish, run, start
+from benchlib.report import AHEAD, NO_LOSS, OTHER, Row, Section, Target
 
-# Upstream's own figures, recorded once: its look-up, in millions a second by segments, and reading through
-# its library on one thread, from the page cache: requests of 4 KiB a second, and MB/s in requests of 1 MiB.
-RECORDED_LOOKUPS = {1_000: 32, 10_000: 25, 100_000: 17.5, 1_000_000: 7.7}
-RECORDED_READS = {"plain-10": (892_000, 8_530), "lz4-10": (546_000, 5_065), "zstd-half-1": (149_000, 1_140)}
+# A program of a peer that is called as ashlar-bench is, for the commands lookup and read, and prints one figure, too.
+PEER = os.environ.get("ASHLAR_BENCH_PEER")
+PEER_NOTE = (
+    f"peer: {PEER}, on the same files" if PEER
+    else "no peer: ASHLAR_BENCH_PEER names no program that takes ashlar-bench's commands lookup and read")
+LOOKUPS = [1_000, 10_000, 100_000, 1_000_000]
+
+# Stands in arguments for the number of the round.
+ROUND = "ROUND"
 
 READS = [
     ("4 KiB random", "IOPS", ["--block-size", 4096]),
@@ -17,57 +23,65 @@ READS = [
 ]
 
 
+def sides(context, *arguments):
+    """By name, functions that take the figure of ashlar-bench for some arguments: each build of ours, and the peer."""
+    cases = {
+        build: lambda number, build=build: context.measure(*seeded(arguments, number), build=build)
+        for build in context.builds
+    }
+    if PEER:
+        cases["peer"] = lambda number: float(run(PEER, *seeded(arguments, number)))
+    return cases
+
+
+def seeded(arguments, number):
+    """The arguments with the number of the round where one stands for it."""
+    return [number + 1 if argument == ROUND else argument for argument in arguments]
+
+
+def beside(case, unit, figures, key, target=None):
+    """The rows of a case: ours beside the peer, if there is one, and beside the other build, if there is one."""
+    rows = []
+    if PEER or OTHER not in {side for _, side in figures}:
+        peer = figures.get((key, "peer"), [])
+        rows.append(Row(case, unit, figures[key, "ours"], peer, "peer" if peer else "", target if peer else None))
+    if (key, OTHER) in figures:
+        rows.append(Row(case, unit, figures[key, "ours"], figures[key, OTHER], OTHER, NO_LOSS))
+    return rows
+
+
 def lookup(context):
     """Looking up random sectors in an index."""
     figures = context.alternate("lookup", {
-        count: lambda number, count=count: context.measure("lookup", count, "--seed", number + 1)
-        for count in RECORDED_LOOKUPS
+        (count, side): case for count in LOOKUPS
+        for side, case in sides(context, "lookup", count, "--seed", ROUND).items()
     })
-    rows = [
-        Row(f"{count:,} segments", "M/s", figures[count], [recorded], "recorded", Target(2))
-        for count, recorded in RECORDED_LOOKUPS.items()
-    ]
-    notes = [
-        "recorded: upstream's index in an earlier run on a machine of this size whose processor has AVX-512, "
-        "not measured in this run"
-    ]
-    return Section("lookup", "look-ups in an index, one thread, random keys", rows, notes)
+    rows = [row for count in LOOKUPS for row in beside(f"{count:,} segments", "M/s", figures, count, AHEAD)]
+    return Section("lookup", "look-ups in an index, one thread, random keys", rows, [PEER_NOTE])
 
 
 def library(context):
     """Reading through the library, from the page cache."""
-    names = {
-        "plain-10": "10 plain layers", "lz4-10": "10 LZ4 4K layers", "zstd-1": "one ZSTD 4K layer",
-        "zstd-half-1": "one ZSTD 4K layer, half zeros",
-    }
+    names = {"plain-10": "10 plain layers", "lz4-10": "10 LZ4 4K layers", "zstd-1": "one ZSTD 4K layer"}
     contents = [
-        ("random content", context.images.random, ["plain-10", "lz4-10", "zstd-half-1"]),
+        ("random content", context.images.random, ["plain-10", "lz4-10"]),
         ("programs", context.images.ordinary, ["plain-10", "lz4-10", "zstd-1"]),
     ]
     rows = []
     for content, prepare, stacks in contents:
         directory = prepare(*stacks)
         figures = context.alternate(f"library, {content}", {
-            (stack, work): lambda _, stack=stack, options=options: context.measure(
-                "read", f"overlaybd:{directory}/{stack}.json", *options, "--seconds", context.seconds / 2)
-            for stack in stacks for work, _, options in READS
+            ((stack, work), side): case for stack in stacks for work, _, options in READS
+            for side, case in sides(
+                context, "read", f"overlaybd:{directory}/{stack}.json", *options, "--seconds",
+                context.seconds / 2).items()
         })
         for stack in stacks:
-            recorded = RECORDED_READS.get(stack) if content == "random content" else None
-            for number, (work, unit, _) in enumerate(READS):
-                row = Row(f"{names[stack]}, {content}: {work}", unit, figures[stack, work])
-                if recorded:
-                    row.peer, row.peer_name, row.target = [recorded[number]], "recorded", AHEAD
-                rows.append(row)
+            for work, unit, _ in READS:
+                rows += beside(f"{names[stack]}, {content}: {work}", unit, figures, (stack, work), AHEAD)
         if content != "random content":
             context.images.drop(directory)
-    notes = [
-        "recorded: upstream's library in an earlier run on a machine of this size, not measured in this run; "
-        "its ZSTD layer was half random bytes, half zeros; what its stacks held and how many layers they had "
-        "is not recorded",
-        "no peer was recorded with programs and documents as content",
-    ]
-    return Section("library", "reading through the library, one thread, from the page cache", rows, notes)
+    return Section("library", "reading through the library, one thread, from the page cache", rows, [PEER_NOTE])
 
 
 def decode(context):
@@ -80,14 +94,17 @@ def decode(context):
     for codec, peer in peers.items():
         zfile = directory / f"content.{codec}.zf"
         for count in counts:
-            cases[codec, count, "ours"] = lambda _, zfile=zfile, count=count: context.measure(
-                "decode", zfile, "--threads", count, "--seconds", context.seconds / 2)
+            for build in context.builds:
+                cases[codec, count, build] = lambda _, zfile=zfile, count=count, build=build: context.measure(
+                    "decode", zfile, "--threads", count, "--seconds", context.seconds / 2, build=build)
             cases[codec, count, "peer"] = lambda _, peer=peer, count=count: decode_speed(peer, count)
     figures = context.alternate("decode", cases)
     rows = [
         Row(f"{codec.upper()} 4K, {'1 thread' if count == 1 else f'all {count} cores'}", "MB/s",
-            figures[codec, count, "ours"], figures[codec, count, "peer"], " ".join(peer[:3]), Target(0.85))
+            figures[codec, count, "ours"], figures[codec, count, side], name, target)
         for codec, peer in peers.items() for count in counts
+        for side, name, target in (("peer", " ".join(peer[:3]), Target(0.85)), (OTHER, OTHER, NO_LOSS))
+        if (codec, count, side) in figures
     ]
     ratios = " and ".join(
         f"{codec.upper()} {raw.stat().st_size / (directory / f'content.{codec}.zf').stat().st_size:.2f}"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Measures TCMU and its peers inside one virtual machine: tcmu_guest.py PROGRAMS RUNS SECONDS RESULT.
+"""Measures TCMU and its peers inside one virtual machine: tcmu_guest.py PROGRAMS RUNS SECONDS RESULT [OTHER].
 
 It is started as root by the section tcmu of scripts/bench, which says what is measured. PROGRAMS is the directory of
-ashlar and ashlard. RESULT is a JSON file: for each workload and device a list of figures, one a round. With
+ashlar and ashlard, OTHER that of another build of them. RESULT is a JSON file: for each workload and device a list of figures, one a round. With
 ASHLAR_RUNNER_HANDLER, the path of tcmu-runner's handler_file.so, tcmu-runner is measured too.
 """
 
@@ -123,10 +123,22 @@ def start_daemons(programs):
     return handler
 
 
+def attached(programs, image):
+    """A disk of a manager of its own; returns its path and its data server."""
+    environment = {**os.environ, "ASHLAR_ROOT": "/tmp/other/root", "ASHLAR_RUN": "/tmp/other/run"}
+
+    def ask(*arguments):
+        return subprocess.run(
+            [f"{programs}/ashlar", *arguments], env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    path = ask("attach", "--id", "other", "--transport", "tcmu", f"raw:{image}").strip()
+    return Path(path), json.loads(ask("inspect", "other", "--json"))["server"]["pid"]
+
+
 def main():
     programs, runs, seconds, result = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
     run("modprobe", "-a", "target_core_user", "tcm_loop", "sd_mod", "target_core_file", "loop")
-    for name in ("ours", "fileio", "loop", "runner"):
+    for name in ("ours", "fileio", "loop", "runner", "other"):
         with open(MEMORY / f"{name}.img", "wb") as image:
             # Written, not a hole: the peers' file systems are to find their pages.
             for _ in range(SIZE >> 20):
@@ -141,6 +153,8 @@ def main():
     disks = {name: disk(number, path) for number, (name, path) in enumerate(backstores.items())}
     disks["loop"] = Path(run("losetup", "--direct-io=on", "--find", "--show", MEMORY / "loop.img").strip())
     pids = {name: server_of(name) for name in backstores if name != "fileio"}
+    if len(sys.argv) > 5:
+        disks["other"], pids["other"] = attached(sys.argv[5], MEMORY / "other.img")
     figures = {}
     names = list(disks)
     for number in range(runs):

@@ -4,7 +4,7 @@ import json
 import os
 
 from benchlib.host import BenchError, finish, start
-from benchlib.report import Row, Section, Target
+from benchlib.report import NO_LOSS, OTHER, Row, Section, Target
 
 # For the whole machine, in seconds: it is emulated where no other machine can be had.
 DEADLINE = 3600
@@ -16,8 +16,8 @@ def tcmu(context):
     command = [
         context.repository / "scripts/kvm-run", "--kernel", "6.12", "--mem", "4G", "--timeout", DEADLINE,
         "--share", context.state, "--",
-        context.repository / "scripts/benchlib/tcmu_guest.py", context.repository / ".build/release",
-        context.runs, f"{context.seconds:g}", result,
+        context.repository / "scripts/benchlib/tcmu_guest.py", context.builds["ours"],
+        context.runs, f"{context.seconds:g}", result, *(context.builds[each] for each in context.builds if each == OTHER),
     ]
     context.progress.line("tcmu: starting the virtual machine")
     finish(start(command, stdout=-1, stderr=-1), timeout=DEADLINE + 60)
@@ -40,6 +40,8 @@ def tcmu(context):
                 f"{workload}: processor for each", "µs", devices["ours"]["processor"],
                 devices["runner"]["processor"], "runner"))
         rows += [row("fileio"), row("loop")]
+        if "other" in devices:
+            rows.append(Row(workload, unit, speeds["ours"], speeds["other"], OTHER, NO_LOSS))
     notes = [
         "every device holds 256 MiB in the guest's memory (tmpfs); null is our volume that does no I/O, the limit "
         "of the interface; fileio is LIO's in-kernel backstore over the same loopback fabric; loop has direct I/O; "
