@@ -22,10 +22,10 @@ run: build ## attach an image (CONFIG=config.v1.json, or the one that comes with
 test: deps ## every test; see docs/testing.md for its parts
 	@scripts/test
 
-test-long: build ## the kernel tests that take hours: many devices, many deaths
-	swift build -c release --product DeviceMapperCheck
-	@ASHLAR_LONG=1 scripts/test-kernel
-	@ASHLAR_LONG=1 scripts/test-devicemapper
+test-long: deps ## what takes hours: everything on each kernel, many devices, many deaths, 10,000 of each request
+	swift build -c release --build-tests
+	@scripts/test-examples
+	@scripts/test-long
 
 bench: build ## speed, side by side with the peers; see docs/benchmarks.md
 	swift build -c release --product ashlar-bench
