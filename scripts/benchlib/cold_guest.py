@@ -25,12 +25,12 @@ def measure(path, depth, seconds):
     Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
     output = run(
         "fio", "--name=bench", f"--filename={path}", "--readonly", "--thread", "--ioengine=libaio", "--direct=1",
-        "--rw=randread", "--bs=4k", f"--iodepth={depth}", f"--runtime={seconds}", "--time_based", "--output-format=json")
+        "--rw=randread", "--bs=4k", f"--iodepth={depth}", f"--runtime={1000 * seconds:.0f}ms", "--time_based", "--output-format=json")
     return json.loads(output[output.index("{"):])["jobs"][0]["read"]["iops"]
 
 
 def main():
-    images, runs, seconds, result = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+    images, runs, seconds, result = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
     run("modprobe", "-a", "target_core_user", "tcm_loop", "sd_mod", "loop", "ext4")
     Path(images).mkdir(parents=True, exist_ok=True)
     run("mount", "-o", "ro", "/dev/vda", images)

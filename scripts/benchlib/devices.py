@@ -143,7 +143,7 @@ def fio(device, unit, options, seconds):
     # --thread: a worker of its own process would go on when fio is killed.
     process = start(
         ["fio", "--name=bench", f"--filename={device}", "--readonly", "--thread", "--ioengine=libaio",
-         "--direct=1", *options, f"--runtime={seconds:g}", "--time_based", "--output-format=json"],
+         "--direct=1", *options, f"--runtime={1000 * seconds:.0f}ms", "--time_based", "--output-format=json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     output, _ = finish(process, timeout=60 + seconds)
     # Warnings may come before the object.

@@ -82,8 +82,13 @@ def finish(process, timeout=120):
     try:
         output, errors = process.communicate(timeout=timeout)
     except BaseException as error:
-        process.kill()
-        process.communicate()
+        # In order, if it can: a virtual machine has children of its own.
+        process.terminate()
+        try:
+            process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
         if isinstance(error, subprocess.TimeoutExpired):
             raise BenchError(f"{name} did not end within {timeout} s: {' '.join(process.args)}") from None
         raise

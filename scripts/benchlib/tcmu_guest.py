@@ -99,7 +99,7 @@ def fio(path, options, seconds, pid):
     before = processor_seconds(pid) if pid else 0
     output = run(
         "fio", "--name=bench", f"--filename={path}", "--thread", "--ioengine=libaio", "--direct=1", *options,
-        f"--runtime={seconds:g}", "--time_based", "--output-format=json")
+        f"--runtime={1000 * seconds:.0f}ms", "--time_based", "--output-format=json")
     job = json.loads(output[output.index("{"):])["jobs"][0]
     side = job["write"] if "write" in options[0] else job["read"]
     spent = (processor_seconds(pid) - before) * 1e6 / max(side["total_ios"], 1) if pid else None
