@@ -43,6 +43,20 @@ public struct DetachReply: Sendable, Hashable, Codable {
   public init(gone: Bool) { self.gone = gone }
 }
 
+/// What came of a recovery: `POST /v1/recover`.
+public struct RecoveryReply: Sendable, Hashable, Codable {
+  /// What was there and is in the journal now.
+  public var attachments: [AttachmentInfo]
+  /// Where damaged journals were put when the manager started.
+  public var putAside: [String]
+
+  /// Makes an answer; the parameters are those of the properties.
+  public init(attachments: [AttachmentInfo], putAside: [String]) {
+    self.attachments = attachments
+    self.putAside = putAside
+  }
+}
+
 /// What a manager says of itself: `GET /v1/status`.
 public struct ManagerStatus: Sendable, Hashable, Codable {
   /// The release.

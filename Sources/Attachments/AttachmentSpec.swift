@@ -75,4 +75,12 @@ public enum AttachmentState: String, Sendable, Codable {
   case detaching
   /// Its data server is gone. Over FUSE reads and writes fail until it is detached; over TCMU they wait.
   case failed
+  /// It is there, and the journal does not know it, or knows it in a way that this release does not understand: nothing
+  /// is done to it by itself.
+  case unknown
+
+  /// A state of a newer release is unknown to this one.
+  public init(from decoder: any Decoder) throws {
+    self = Self(rawValue: try decoder.singleValueContainer().decode(String.self)) ?? .unknown
+  }
 }

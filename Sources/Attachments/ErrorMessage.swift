@@ -26,6 +26,20 @@ public struct ErrorMessage: Sendable, Hashable, Codable, Error {
     errno = error.errno?.rawValue
   }
 
+  /// A kind that only a newer release knows is the most general one, and a part that is missing is empty.
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    func text(_ key: CodingKeys) throws -> String {
+      try container.decodeIfPresent(String.self, forKey: key) ?? ""
+    }
+    kind = BlockError.Kind(rawValue: try text(.kind)) ?? .ioError
+    step = try text(.step)
+    object = try text(.object)
+    cause = try text(.cause)
+    remedy = try container.decodeIfPresent(String.self, forKey: .remedy)
+    errno = try container.decodeIfPresent(Int32.self, forKey: .errno)
+  }
+
   /// Unpacks it.
   public var error: BlockError {
     BlockError(

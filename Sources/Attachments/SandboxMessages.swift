@@ -16,6 +16,13 @@ public enum SandboxState: String, Sendable, Codable {
   case removing
   /// Its changes are being written into its base.
   case merging
+  /// A newer release has left it in a way that this one does not understand: nothing is done to it.
+  case unknown
+
+  /// A state of a newer release is unknown to this one.
+  public init(from decoder: any Decoder) throws {
+    self = Self(rawValue: try decoder.singleValueContainer().decode(String.self)) ?? .unknown
+  }
 }
 
 /// How a sandbox's changes are kept.
@@ -24,6 +31,16 @@ public enum SandboxDriver: String, Sendable, Codable, CaseIterable {
   case snapshot
   /// In a pool of dm-thin.
   case thin
+  /// In a way that only a newer release knows.
+  case unknown
+
+  /// Those that can be asked for.
+  public static let allCases: [SandboxDriver] = [.snapshot, .thin]
+
+  /// A driver of a newer release is unknown to this one.
+  public init(from decoder: any Decoder) throws {
+    self = Self(rawValue: try decoder.singleValueContainer().decode(String.self)) ?? .unknown
+  }
 }
 
 /// The body of a request for a new sandbox: `POST /v1/sandboxes`.

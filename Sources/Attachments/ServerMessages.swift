@@ -57,7 +57,9 @@ public enum DeviceChange: Sendable, Hashable, Codable {
 }
 
 /// What the manager tells a data server.
-public enum ManagerMessage: Sendable, Codable {
+public enum ManagerMessage: Sendable {
+  /// Which version of the messages the manager speaks; sent to those only that have told theirs.
+  case hello(ManagerHello)
   /// Open the image and make the device.
   case attach(ServerOrder)
   /// The device is in the journal: it is to live on when this connection ends.
@@ -73,7 +75,7 @@ public enum ManagerMessage: Sendable, Codable {
 }
 
 /// What a data server tells the manager.
-public enum ServerMessage: Sendable, Codable {
+public enum ServerMessage: Sendable {
   /// The first message of every connection: what there is.
   case status(ServerStatus)
   /// The device is there. Its descriptor comes along.
@@ -91,6 +93,54 @@ public enum ServerMessage: Sendable, Codable {
   case handedOver
   /// The answer to `change`: what kept it from being done, if anything did.
   case changed(ErrorMessage?)
+  /// The answer to a request that the server does not understand.
+  case refused(ErrorMessage)
+}
+
+/// What a manager says of itself.
+public struct ManagerHello: Sendable, Hashable, Codable {
+  /// The version of the messages that it speaks.
+  public var version: Int
+
+  /// Makes a hello of this release.
+  public init() { version = WireProtocol.version }
+
+  public init(from decoder: any Decoder) throws {
+    version = try decoder.container(keyedBy: CodingKeys.self).decodeIfPresent(Int.self, forKey: .version) ?? 1
+  }
+}
+
+/// What a data server says of itself: whatever a journal needs to know of it.
+public struct ServerHello: Sendable, Hashable, Codable {
+  /// The version of the messages that it speaks.
+  public var version: Int
+  /// Its process ID.
+  public var pid: Int32?
+  /// When it started, in clock ticks since boot.
+  public var startTime: UInt64?
+  /// What the user calls the attachment; `nil` before the order.
+  public var id: String?
+  /// What is attached; `nil` before the order, and if the reader's release does not understand it.
+  public var spec: AttachmentSpec?
+  /// When it got its order: seconds since 1970-01-01 00:00:00 UTC.
+  public var createdAt: Double?
+  /// Whether the device was committed.
+  public var isCommitted: Bool?
+
+  /// Makes a hello of this release.
+  public init() { version = WireProtocol.version }
+
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    version = try container.decodeIfPresent(Int.self, forKey: .version) ?? 1
+    pid = try container.decodeIfPresent(Int32.self, forKey: .pid)
+    startTime = try container.decodeIfPresent(UInt64.self, forKey: .startTime)
+    id = try container.decodeIfPresent(String.self, forKey: .id)
+    // A newer release may know transports that this one does not; all the rest counts nevertheless.
+    spec = try? container.decodeIfPresent(AttachmentSpec.self, forKey: .spec)
+    createdAt = try container.decodeIfPresent(Double.self, forKey: .createdAt)
+    isCommitted = try container.decodeIfPresent(Bool.self, forKey: .isCommitted)
+  }
 }
 
 /// What a data server holds.
@@ -115,6 +165,8 @@ public struct ServerStatus: Sendable, Hashable, Codable {
   public var settings: UInt32?
   /// Things that a user should know.
   public var notices: [String]
+  /// What the server says of itself, in the first message of a connection; `nil` from a release that spoke version 1.
+  public var hello: ServerHello?
 
   /// Whether the image is being served.
   public var isServing: Bool { device != nil || ring != nil }
@@ -127,14 +179,36 @@ public struct ServerStatus: Sendable, Hashable, Codable {
     layers = 0
     notices = []
   }
+
+  /// Fields that another release does not have are as if nothing were known of them.
+  public init(from decoder: any Decoder) throws {
+    let container = try decoder.container(keyedBy: CodingKeys.self)
+    exportName = try container.decodeIfPresent(String.self, forKey: .exportName) ?? ""
+    device = try container.decodeIfPresent(String.self, forKey: .device)
+    ring = try container.decodeIfPresent(String.self, forKey: .ring)
+    connection = try container.decodeIfPresent(UInt32.self, forKey: .connection)
+    size = try container.decodeIfPresent(UInt64.self, forKey: .size) ?? 0
+    readOnly = try container.decodeIfPresent(Bool.self, forKey: .readOnly) ?? false
+    format = try container.decodeIfPresent(String.self, forKey: .format)
+    layers = try container.decodeIfPresent(Int.self, forKey: .layers) ?? 0
+    settings = try container.decodeIfPresent(UInt32.self, forKey: .settings)
+    notices = try container.decodeIfPresent([String].self, forKey: .notices) ?? []
+    hello = try container.decodeIfPresent(ServerHello.self, forKey: .hello)
+  }
 }
 
 extension MessageSocket {
   /// Sends a message as JSON.
   ///
+  /// - Parameters:
+  ///   - message: The message.
+  ///   - request: The number of the request that it is or answers.
+  ///   - descriptors: What goes along; they stay the sender's.
   /// - Throws: As ``LinuxIO/MessageSocket/send(_:descriptors:)``.
-  public func send(_ message: some Encodable & Sendable, descriptors: [Int32] = []) throws(BlockError) {
-    try send(try encodeMessage(message), descriptors: descriptors)
+  public func send(
+    _ message: some WireMessage, request: UInt64? = nil, descriptors: [Int32] = []
+  ) throws(BlockError) {
+    try send(try message.encoded(request: request), descriptors: descriptors)
   }
 }
 

@@ -63,6 +63,10 @@ public enum Limits {
 
   /// Bytes of a message between manager and data server: a configuration as JSON in JSON, and more.
   public static let messageBytes = 4 * imageConfigBytes
+  /// Requests to a data server that wait for its answer: no more are sent to one that gives none.
+  public static let pendingServerRequests = 64
+  /// Bytes of a journal's log that are looked through for damage: some thousand times what it grows to.
+  public static let journalLogBytes = 256 << 20
   /// Bytes of the file in which another process says why it could not open an image, as far as it is shown.
   public static let resultFileBytes = 4096
   /// Bytes of a request's body at the manager's interface.

@@ -24,6 +24,22 @@ public final class RequestCounters: Sendable {
     /// Nothing done.
     public init() {}
 
+    /// A number that another release does not count is zero, and one that only it counts is left out.
+    public init(from decoder: any Decoder) throws {
+      let container = try decoder.container(keyedBy: CodingKeys.self)
+      func number(_ key: CodingKeys) throws -> UInt64 {
+        try container.decodeIfPresent(UInt64.self, forKey: key) ?? 0
+      }
+      reads = try number(.reads)
+      readBytes = try number(.readBytes)
+      writes = try number(.writes)
+      writtenBytes = try number(.writtenBytes)
+      flushes = try number(.flushes)
+      discards = try number(.discards)
+      waited = try number(.waited)
+      failed = try number(.failed)
+    }
+
     /// Adds another queue's numbers.
     public static func += (left: inout Snapshot, right: Snapshot) {
       left.reads += right.reads

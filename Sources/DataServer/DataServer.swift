@@ -15,11 +15,11 @@ import Synchronization
 public struct DataServer {
   private enum Event: Sendable {
     case connected(Peer)
-    case message(ManagerMessage, [Int32], from: Peer)
+    case message(Incoming<ManagerMessage>, [Int32], from: Peer)
     case disconnected(Peer)
     case exported(connection: UInt32)
     case made(Result<any ServedDevice, BlockError>)
-    case changed(BlockError?, for: Peer)
+    case changed(BlockError?, request: UInt64?, for: Peer)
     case settingsChanged
     case deviceEnded(ServedEnd)
     case nobodyCame
@@ -28,6 +28,8 @@ public struct DataServer {
   /// A connection to a manager.
   private final class Peer: Sendable {
     let socket: MessageSocket
+    /// The version of the messages that it has told; 1 knows no hello.
+    let version = Atomic<Int>(1)
 
     init(_ socket: consuming MessageSocket) {
       self.socket = socket
@@ -49,6 +51,10 @@ public struct DataServer {
   private var isHandingOver = false
   /// The number of the FUSE connection, once there is one.
   private var connection: UInt32?
+  /// The number of the request by which this server ends.
+  private var endRequest: UInt64?
+  /// What the first message of a connection says of us.
+  private var hello = ServerHello()
 
   /// Serves until the device is gone.
   ///
@@ -73,6 +79,9 @@ public struct DataServer {
   private init(_ log: Logger, _ handler: (any Handler)?) {
     self.log = log
     self.handler = handler
+    let identity = ProcessIdentity(pid: getpid())
+    hello.pid = identity?.pid
+    hello.startTime = identity?.startTime
     (events, post) = AsyncStream.makeStream()
   }
 
@@ -117,7 +126,7 @@ public struct DataServer {
   private static func read(_ peer: Peer, _ post: AsyncStream<Event>.Continuation, _ log: Logger) {
     do throws(BlockError) {
       while case .message(let bytes, let descriptors) = try peer.socket.receive() {
-        post.yield(.message(try decodeMessage(ManagerMessage.self, bytes), descriptors, from: peer))
+        post.yield(.message(Incoming(bytes), descriptors, from: peer))
       }
     } catch {
       log.error("\(error)")
@@ -131,9 +140,9 @@ public struct DataServer {
     for await event in events {
       switch event {
       case .connected(let peer): welcome(peer)
-      case .message(let message, let descriptors, from: let sender):
+      case .message(let incoming, let descriptors, from: let sender):
         for descriptor in descriptors { close(descriptor) }
-        if let status = handle(message, from: sender) { return status }
+        if let status = handle(incoming, from: sender) { return status }
       case .disconnected(let gone):
         guard gone === peer else { continue }
         peer = nil
@@ -150,8 +159,8 @@ public struct DataServer {
       case .made(.failure(let error)):
         tell(.failed(ErrorMessage(error)))
         return 1
-      case .changed(let error, for: let asker):
-        if asker === peer { tell(.changed(error.map(ErrorMessage.init))) }
+      case .changed(let error, let request, for: let asker):
+        if asker === peer { tell(.changed(error.map(ErrorMessage.init)), request: request) }
       case .settingsChanged:
         // Before the device is made known, its status says it.
         if let device { tell(.status(device.status)) }
@@ -161,7 +170,7 @@ public struct DataServer {
           return 1
         }
         await device?.close()
-        tell(end == .gone ? .detached : .handedOver)
+        tell(end == .gone ? .detached : .handedOver, request: endRequest)
         return 0
       case .nobodyCame:
         guard order == nil else { continue }
@@ -189,27 +198,54 @@ public struct DataServer {
   private mutating func welcome(_ newcomer: Peer) {
     peer?.socket.shutDown()
     peer = newcomer
-    let status = device?.status ?? ServerStatus(exportName: order?.exportName ?? "")
+    var status = device?.status ?? ServerStatus(exportName: order?.exportName ?? "")
+    hello.isCommitted = isCommitted
+    status.hello = hello
     tell(.status(status), withDevice: device != nil)
   }
 
-  /// Does what a manager says; an exit status ends the server.
-  private mutating func handle(_ message: ManagerMessage, from sender: Peer) -> Int32? {
+  /// Does what a manager says, or says that it is not understood; an exit status ends the server.
+  private mutating func handle(_ incoming: Incoming<ManagerMessage>, from sender: Peer) -> Int32? {
     // Somebody whose place was taken has nothing to say any more.
     guard sender === peer else { return nil }
+    switch incoming {
+    case .message(let message, let request): return handle(message, request, from: sender)
+    case .notUnderstood(let kind, let request, let reason):
+      log.warning("a message \"\(kind)\" of the manager is not understood, and ignored: \(reason)")
+      let refusal = BlockError(
+        .unsupported, step: kind.isEmpty ? "understand" : kind, object: order?.id.text ?? "a data server",
+        cause: "its data server is of another release, which does not understand that: \(reason)",
+        remedy: "Detach it and attach it anew when nobody uses it.")
+      if kind == "attach", order == nil {
+        tell(.failed(ErrorMessage(refusal)))
+        return 1
+      }
+      if let request, sender.version.load(ordering: .relaxed) > 1 {
+        tell(.refused(ErrorMessage(refusal)), request: request)
+      }
+      return nil
+    }
+  }
+
+  private mutating func handle(_ message: ManagerMessage, _ request: UInt64?, from sender: Peer) -> Int32? {
     switch message {
+    case .hello(let hello): sender.version.store(hello.version, ordering: .relaxed)
     case .attach(let order):
       guard self.order == nil else { return nil }
       self.order = order
+      hello.id = order.id.text
+      hello.spec = order.spec
+      hello.createdAt = Double(LinuxClock().sinceEpoch.components.seconds)
       make(order)
     case .commit: isCommitted = true
-    case .report: tell(.counters(device?.counters ?? RequestCounters.Snapshot()))
+    case .report: tell(.counters(device?.counters ?? RequestCounters.Snapshot()), request: request)
     case .detach:
       guard let device else { return 0 }
+      endRequest = request
       device.release()
-      tell(.released)
-    case .change(let change): apply(change, for: sender)
-    case .handOver: handOver()
+      tell(.released, request: request)
+    case .change(let change): apply(change, request, for: sender)
+    case .handOver: handOver(request)
     }
     return nil
   }
@@ -240,7 +276,7 @@ public struct DataServer {
     }
   }
 
-  private func apply(_ change: DeviceChange, for asker: Peer) {
+  private func apply(_ change: DeviceChange, _ request: UInt64?, for asker: Peer) {
     let post = self.post
     let device = self.device
     Task(executorPreference: Blocking.executor) {
@@ -249,15 +285,16 @@ public struct DataServer {
           throw BlockError(.unavailable, step: "change", object: "the device", cause: "it is not there yet")
         }
         try await device.change(change)
-        post.yield(.changed(nil, for: asker))
+        post.yield(.changed(nil, request: request, for: asker))
       } catch {
-        post.yield(.changed(error, for: asker))
+        post.yield(.changed(error, request: request, for: asker))
       }
     }
   }
 
-  private mutating func handOver() {
+  private mutating func handOver(_ request: UInt64?) {
     do throws(BlockError) {
+      endRequest = request
       try device?.stop()
       isHandingOver = true
     } catch {
@@ -277,13 +314,13 @@ public struct DataServer {
   }
 
   /// Tells the manager, if there is one; what it misses it learns from the status when it is back.
-  private func tell(_ message: ServerMessage, withDevice: Bool = false) {
+  private func tell(_ message: ServerMessage, request: UInt64? = nil, withDevice: Bool = false) {
     guard let peer else { return }
     do throws(BlockError) {
       if withDevice, let descriptor = try device?.descriptor() {
-        try peer.socket.send(message, descriptors: [descriptor.raw])
+        try peer.socket.send(message, request: request, descriptors: [descriptor.raw])
       } else {
-        try peer.socket.send(message)
+        try peer.socket.send(message, request: request)
       }
     } catch {
       log.notice("the manager did not get a message: \(error)")

@@ -8,9 +8,11 @@ import Synchronization
 final class ServerLink: Sendable {
   /// What comes from the server.
   enum Event: Sendable {
-    /// A message, and the device's descriptor if one came along.
-    case message(ServerMessage, DeviceHold?)
-    /// The server is gone, or cannot be understood, which comes to the same; then the error says why.
+    /// A message with the number of the request that it answers, and the device's descriptor if one came along.
+    case message(ServerMessage, request: UInt64?, DeviceHold?)
+    /// A message that this release does not understand; the connection goes on.
+    case notUnderstood(kind: String, request: UInt64?, reason: String)
+    /// The connection has ended; the error says why if not because the server is gone.
     case end(BlockError?)
   }
 
@@ -33,7 +35,11 @@ final class ServerLink: Sendable {
     do throws(BlockError) {
       while case .message(let bytes, let descriptors) = try socket.receive() {
         let holds = descriptors.map { DeviceHold(Descriptor(owning: $0)) }
-        post.yield(.message(try decodeMessage(ServerMessage.self, bytes), holds.first))
+        switch Incoming<ServerMessage>(bytes) {
+        case .message(let message, let request): post.yield(.message(message, request: request, holds.first))
+        case .notUnderstood(let kind, let request, let reason):
+          post.yield(.notUnderstood(kind: kind, request: request, reason: reason))
+        }
       }
     } catch {
       problem = error
@@ -44,9 +50,12 @@ final class ServerLink: Sendable {
 
   /// Sends a message.
   ///
+  /// - Parameters:
+  ///   - message: The message.
+  ///   - request: Its number, if its answer is to have it.
   /// - Throws: `disconnected` if the server is gone.
-  func send(_ message: ManagerMessage) throws(BlockError) {
-    try socket.send(message)
+  func send(_ message: ManagerMessage, request: UInt64? = nil) throws(BlockError) {
+    try socket.send(message, request: request)
   }
 
   /// Ends the connection.

@@ -48,7 +48,10 @@ final class ServedHandler {
       throw BlockError(.disconnected, step: "hear of", object: "the server", cause: "it is gone")
     }
     for descriptor in descriptors { close(descriptor) }
-    return try decodeMessage(ServerMessage.self, bytes)
+    guard case .message(let message, _) = Incoming<ServerMessage>(bytes) else {
+      throw BlockError(.corrupt, step: "understand", object: "the server", cause: "of another release")
+    }
+    return message
   }
 
   /// Writes random bytes to the device and reads them back, past the page cache.

@@ -1,0 +1,137 @@
+import Attachments
+import BlockCore
+import LinuxIO
+import Logging
+
+// What is asked of the data server, and answered by it.
+extension Attachment {
+  /// Asks the server for something.
+  ///
+  /// - Returns: The request's number.
+  /// - Throws: `disconnected` if the server is gone.
+  @discardableResult
+  func ask(_ message: ManagerMessage, over link: ServerLink) throws(BlockError) -> UInt64 {
+    lastRequest += 1
+    try link.send(message, request: lastRequest)
+    return lastRequest
+  }
+
+  /// What was asked of the device so far; `nil` if the server does not say it in time.
+  func counters() async -> RequestCounters.Snapshot? {
+    guard let link, counterRequests.count < Limits.pendingServerRequests,
+      let number = try? ask(.report, over: link)
+    else { return nil }
+    let clock = context.services.clock
+    let deadline = context.deadlines.report
+    let timer = Task {
+      // Cancelled when the answer has come.
+      if (try? await clock.sleep(for: deadline)) != nil { counterRequests.giveUp(number, with: nil) }
+    }
+    defer { timer.cancel() }
+    return await withCheckedContinuation { counterRequests.add(number, $0) }
+  }
+
+  /// Changes the device while it is in use.
+  ///
+  /// - Throws: What kept the server from doing it; `timedOut` if it does not answer in time.
+  func change(_ change: DeviceChange) async throws(BlockError) {
+    guard let link else { throw serverLost() }
+    func late(_ cause: String) -> BlockError {
+      BlockError(.timedOut, step: "change", object: id.text, cause: cause)
+    }
+    guard changeRequests.count < Limits.pendingServerRequests else {
+      throw late("its data server has answered none of \(changeRequests.count) changes before")
+    }
+    let number = try ask(.change(change), over: link)
+    let clock = context.services.clock
+    let deadline = context.deadlines.change
+    let timer = Task {
+      // Cancelled when the answer has come.
+      if (try? await clock.sleep(for: deadline)) != nil {
+        changeRequests.giveUp(
+          number, with: .failure(late("its data server has not answered within \(deadline)")))
+      }
+    }
+    defer { timer.cancel() }
+    let answer: Result<Void, BlockError> = await withCheckedContinuation { changeRequests.add(number, $0) }
+    try answer.get()
+  }
+
+  /// Takes what the server says.
+  func receive(_ message: ServerMessage, _ request: UInt64?, _ hold: DeviceHold?) {
+    switch message {
+    case .status(let status): receive(status, hold)
+    case .attached(let status): receive(status, hold)
+    case .failed(let message): settle(.failure(message.error))
+    case .counters(let counters): counterRequests.take(counters, for: request)
+    case .released: letGo()
+    case .changed(let message):
+      changeRequests.take(message.map { .failure($0.error) } ?? .success(()), for: request)
+    case .detached:
+      // What remains is the end of the process.
+      break
+    case .handedOver:
+      // Without a number it is from a release that has none.
+      if handover != nil, request == nil || request == handoverRequest { handover = .done }
+    case .refused(let message): refused(message.error, request)
+    }
+  }
+
+  private func receive(_ status: ServerStatus, _ hold: DeviceHold?) {
+    var status = status
+    if let hello = status.hello {
+      serverHello = hello
+      if hello.version > 1 { sayHello() }
+      // What the journal keeps is what is served.
+      status.hello = nil
+    }
+    let before = self.status
+    self.status = status
+    if state == .attached, status.isServing, status.settings != before?.settings { note(status) }
+    if state == .attached { problem = nil }
+    if let hold, status.isServing { self.hold = hold }
+    if status.isServing { settle(.success(status)) }
+  }
+
+  private func sayHello() {
+    do throws(BlockError) {
+      try link?.send(.hello(ManagerHello()))
+    } catch {
+      // That it is gone comes as the link's end.
+      context.log.debug("\(id): \(error)")
+    }
+  }
+
+  /// A message that this release does not understand: nothing is done about it, and the device goes on.
+  func receiveUnknown(_ kind: String, _ request: UInt64?, _ reason: String) {
+    context.log.warning("\(id): its data server says \"\(kind)\", which is not understood: \(reason)")
+    let error = BlockError(
+      .unsupported, step: "understand", object: "the data server of \(id)", cause: reason,
+      remedy: "It may be of a newer release; install that one: ashlar daemon upgrade.")
+    if let request { return refused(error, request) }
+    switch kind {
+    // An answer whose request it does not name.
+    case "counters": counterRequests.take(nil, for: nil)
+    case "changed": changeRequests.take(.failure(error), for: nil)
+    case "attached", "failed": settle(.failure(error))
+    case "status", "": if state == .attached { problem = error.description }
+    default: break
+    }
+  }
+
+  private func refused(_ error: BlockError, _ request: UInt64?) {
+    guard let request else { return }
+    counterRequests.take(nil, for: request)
+    changeRequests.take(.failure(error), for: request)
+  }
+
+  /// Writes down what is to hold for the next data server as well.
+  private func note(_ status: ServerStatus) {
+    do throws(BlockError) {
+      try row.note(status)
+      save()
+    } catch {
+      context.log.error("\(id): \(error)")
+    }
+  }
+}
