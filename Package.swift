@@ -96,17 +96,18 @@ let package = Package(
         "CLinux", "BlockCore", "LinuxIO", "DiskFormats", "Images", "SCSI", "TransportFUSE", "TransportTCMU",
         "Attachments", "Handlers", logging,
       ]),
+    room("Journals", ["BlockCore", "LinuxIO", system_, .product(name: "GRDB", package: "GRDB.swift")]),
     room(
       "Engine",
       [
-        "CLinux", "BlockCore", "LinuxIO", "TransportTCMU", "Attachments", system_, logging,
+        "CLinux", "BlockCore", "LinuxIO", "TransportTCMU", "Attachments", "Journals", system_, logging,
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     room(
       "Sandboxes",
       [
         "CLinux", "BlockCore", "Hashing", "LinuxIO", "DiskFormats", "Images", "DeviceMapper", "Attachments",
-        system_, logging, .product(name: "GRDB", package: "GRDB.swift"),
+        "Journals", system_, logging, .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     room(
       "ControlAPI",
@@ -147,7 +148,12 @@ let package = Package(
     room("Images", ["BlockCore", "OverlayBD", "DiskFormats", system_]),
 
     tests("BlockCoreTests", ["BlockCore", "BlockSim", "TestKit", system_]),
-    tests("EngineTests", ["BlockCore", "LinuxIO", "Attachments", "Engine", "TestKit"]),
+    tests(
+      "EngineTests",
+      [
+        "BlockCore", "LinuxIO", "Attachments", "Journals", "Engine", "Sandboxes", "TestKit", logging,
+        .product(name: "GRDB", package: "GRDB.swift"),
+      ]),
     tests("TidyTests", ["TestKit"]),
     tests(
       "HandlerTests",

@@ -2,6 +2,7 @@ import Attachments
 import BlockCore
 import FoundationEssentials
 import GRDB
+import Journals
 
 /// What the engine has promised and what it has made, written down before the kernel is touched.
 ///
@@ -36,24 +37,27 @@ package struct Journal: Sendable {
     package var status: String?
   }
 
-  private let database: DatabaseQueue
+  /// A row, or what is left of one.
+  package enum Entry: Sendable {
+    /// One that says what it is to say.
+    case row(Row)
+    /// One that does not, with its ID if it has one, and why.
+    case unreadable(id: String?, reason: String)
+  }
+
+  private let store: JournalStore
 
   /// Opens the journal, and makes it if it is not there.
   ///
-  /// - Throws: `ioError` with SQLite's words.
+  /// - Throws: As `JournalStore`: `unsupported` for one of a newer version, `corrupt` for one that is damaged.
   package init(_ path: String) throws(BlockError) {
-    database = try Self.explained("open", path) {
-      var configuration = Configuration()
-      configuration.prepareDatabase { database in
-        try database.execute(sql: "PRAGMA journal_mode = WAL")
-        try database.execute(sql: "PRAGMA synchronous = NORMAL")
-      }
-      let database = try DatabaseQueue(path: path, configuration: configuration)
-      try Self.migrator.migrate(database)
-      return database
-    }
+    store = try JournalStore(path, Self.migrator, .boot)
   }
 
+  /// What was found of its log when it was opened; `nil` if all is well.
+  package var notice: String? { store.notice }
+
+  /// The versions, the oldest first; each is appended, and none ever changes.
   private static var migrator: DatabaseMigrator {
     var migrator = DatabaseMigrator()
     migrator.registerMigration("1: attachments") { database in
@@ -74,37 +78,51 @@ package struct Journal: Sendable {
     return migrator
   }
 
-  /// All attachments.
+  /// All attachments that can be read.
   package func rows() throws(BlockError) -> [Row] {
-    try Self.explained("read", "the journal") {
-      try database.read { try Row.order(Column("createdAt")).fetchAll($0) }
+    try entries().compactMap { entry in
+      guard case .row(let row) = entry else { return nil }
+      return row
     }
   }
 
-  /// Writes an attachment down, or what has changed of it.
+  /// All rows; one that cannot be read keeps no other from it.
+  package func entries() throws(BlockError) -> [Entry] {
+    try store.read { database in
+      let found = try GRDB.Row.fetchAll(
+        database, sql: "SELECT * FROM \(Row.databaseTableName) ORDER BY createdAt")
+      return found.map { found in
+        do {
+          return .row(try Row(row: found))
+        } catch {
+          return .unreadable(id: String.fromDatabaseValue(found["id"]), reason: "\(error)")
+        }
+      }
+    }
+  }
+
+  /// Writes a new attachment down.
+  ///
+  /// - Throws: `noSpace` on a full disk: the room that is kept there is for what is to be taken apart.
+  package func insert(_ row: Row) throws(BlockError) {
+    try store.write(usesReserve: false) { try row.save($0) }
+    store.keepReserve()
+  }
+
+  /// Writes down what has changed of an attachment.
   package func save(_ row: Row) throws(BlockError) {
-    try Self.explained("write", "the journal") { try database.write { try row.save($0) } }
+    try store.write { try row.save($0) }
   }
 
   /// Forgets an attachment that is no more.
   package func remove(_ id: String) throws(BlockError) {
-    try Self.explained("write", "the journal") { _ = try database.write { try Row.deleteOne($0, key: id) } }
+    _ = try store.write { try Row.deleteOne($0, key: id) }
+    // It may have been needed.
+    store.keepReserve()
   }
 
-  private static func explained<Value>(
-    _ step: String, _ object: String, _ body: () throws -> Value
-  ) throws(BlockError) -> Value {
-    do {
-      return try body()
-    } catch let error as DatabaseError {
-      let isFull = error.resultCode == .SQLITE_FULL
-      throw BlockError(
-        isFull ? .noSpace : .ioError, step: step, object: object, cause: "\(error)",
-        remedy: isFull ? "Free some space there and try again." : "Check the disk that it stands on.")
-    } catch {
-      throw BlockError(.ioError, step: step, object: object, cause: "\(error)")
-    }
-  }
+  /// Moves everything into the journal's own file; for an orderly end.
+  package func checkpoint() throws(BlockError) { try store.checkpoint() }
 }
 
 extension Journal.Row {
@@ -122,6 +140,9 @@ extension Journal.Row {
 
   /// Notes what the data server has said of the device.
   package mutating func note(_ status: ServerStatus) throws(BlockError) {
+    // Who serves it stands in columns of its own.
+    var status = status
+    status.hello = nil
     // That of a backstore is not the data server's.
     if let device = status.device { self.device = device }
     connection = status.connection.map(Int64.init)

@@ -47,7 +47,7 @@ struct SandboxDevices: Sendable {
       let table: Table
       let sectors = UInt64(row.size) / 512
       switch SandboxDriver(rawValue: row.driver) {
-      case .snapshot, nil:
+      case .snapshot:
         let store = try await StoreFile.open(row)
         try onStep("store loop")
         let storeLoop = try attach(store, "store", offset: SandboxStoreHeader.storeOffset)
@@ -65,6 +65,11 @@ struct SandboxDevices: Sendable {
         if isNew { try createThin("create_thin \(row.thinID)", pool) }
         table = Table(sectors: sectors, .thin(pool: pool.numbers, id: UInt32(row.thinID), origin: numbers))
         return try finish(row, table)
+      case .unknown, nil:
+        throw BlockError(
+          .unsupported, step: "make the device of", object: row.name,
+          cause: "the driver \(row.driver) is not known to this release",
+          remedy: "Install the release that has it.")
       }
     } catch {
       throw await takingBack(row, after: error)

@@ -1,3 +1,4 @@
+import Attachments
 import GRDB
 
 extension SandboxJournal {
@@ -49,11 +50,28 @@ extension SandboxJournal.Row: FetchableRecord {
   static let insert = "INSERT INTO sandbox (\(columns)) VALUES \(places)"
   static let replace = "REPLACE INTO sandbox (\(columns)) VALUES \(places)"
 
-  init(row: GRDB.Row) {
+  /// A column that does not hold what it is to hold is an error, not the end of the process.
+  init(row: GRDB.Row) throws {
+    func text(_ place: Int) throws -> String { try row.decode(atIndex: place) }
+    func number(_ place: Int) throws -> Int64 { try row.decode(atIndex: place) }
     self.init(
-      name: row[0], id: row[1], state: row[2], driver: row[3], store: row[4], storeID: row[5], thinID: row[6],
-      base: row[7], baseSHA256: row[8], baseSize: row[9], size: row[10], quota: row[11], bootID: row[12],
-      createdAt: row[13], temporary: row[14])
+      name: try text(0), id: try text(1), state: try text(2), driver: try text(3), store: try text(4),
+      storeID: try text(5), thinID: try number(6), base: try text(7), baseSHA256: try text(8),
+      baseSize: try number(9), size: try number(10), quota: try number(11), bootID: try text(12),
+      createdAt: try row.decode(atIndex: 13), temporary: try row.decode(atIndex: 14))
+    guard id.utf8.count == 16, storeID.utf8.count == 32 else {
+      throw DatabaseError(
+        resultCode: .SQLITE_CORRUPT, message: "the IDs of \(name) have not the length of IDs")
+    }
+  }
+
+  /// What another release has left that this one does not understand, in words; `nil` if it understands all of it.
+  var unknownPart: String? {
+    switch (SandboxState(rawValue: state), SandboxDriver(rawValue: driver)) {
+    case (nil, _), (.unknown, _): "its state is \(state)"
+    case (_, nil), (_, .unknown): "its driver is \(driver)"
+    default: nil
+    }
   }
 
   var values: StatementArguments {
@@ -70,9 +88,11 @@ extension SandboxJournal.BaseRow: FetchableRecord {
   static let select = "SELECT \(columns) FROM base"
   static let replace = "REPLACE INTO base (\(columns)) VALUES (?, ?, ?, ?, ?, ?)"
 
-  init(row: GRDB.Row) {
+  init(row: GRDB.Row) throws {
+    func number(_ place: Int) throws -> Int64 { try row.decode(atIndex: place) }
     self.init(
-      device: row[0], inode: row[1], size: row[2], modified: row[3], changed: row[4], sha256: row[5])
+      device: try number(0), inode: try number(1), size: try number(2), modified: try number(3),
+      changed: try number(4), sha256: try row.decode(atIndex: 5))
   }
 
   var values: StatementArguments { [device, inode, size, modified, changed, sha256] }

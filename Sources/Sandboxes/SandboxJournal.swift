@@ -2,8 +2,8 @@ import Attachments
 import BlockCore
 import FoundationEssentials
 import GRDB
+import Journals
 import LinuxIO
-import Synchronization
 
 /// What the sandboxes of an instance are, written down before the kernel or a file is touched.
 ///
@@ -59,53 +59,38 @@ final class SandboxJournal: Sendable {
 
   /// Tells this instance's kernel devices from those of every other: 8 hexadecimal digits.
   let instance: String
-  private let database: DatabaseQueue
-  /// Whether the connection waits at each commit until that is on stable storage.
-  private let isDurable = Mutex(true)
-  private let path: String
-  /// For when the disk is full: a sandbox is written down before it is removed.
-  private let reserve: SpaceReserve
-  /// Pages of the log after which they go into the database: the log grows no larger, and has its room then.
-  private static let logPages = 100
+  private let store: JournalStore
 
   /// Opens the journal, and makes it if it is not there.
   ///
-  /// - Throws: `ioError` with SQLite's words.
+  /// - Throws: As `JournalStore`: `unsupported` for one of a newer version, `corrupt` for one that is damaged.
   init(_ path: String, random: any RandomSource) throws(BlockError) {
-    self.path = path
-    // Twice what the log may need.
-    reserve = SpaceReserve("\(path)-reserve", byteCount: UInt64(2 * Self.logPages * 4096))
-    (database, instance) = try Self.explained("open", path) {
-      var configuration = Configuration()
-      configuration.prepareDatabase { database in
-        try database.execute(sql: "PRAGMA journal_mode = WAL")
-        try database.execute(sql: "PRAGMA synchronous = FULL")
-        try database.execute(sql: "PRAGMA wal_autocheckpoint = \(Self.logPages)")
-      }
-      let database = try DatabaseQueue(path: path, configuration: configuration)
-      try Self.migrator.migrate(database)
-      let instance = try database.write { database in
-        if let known = try String.fetchOne(database, sql: "SELECT id FROM instance") { return known }
-        let id = hex(random.next() & 0xFFFF_FFFF, digits: 8)
-        try database.execute(sql: "INSERT INTO instance (id) VALUES (?)", arguments: [id])
-        return id
-      }
-      return (database, instance)
+    store = try JournalStore(path, Self.migrator, .powerCut)
+    instance = try store.writeTogether { database in
+      if let known = try String.fetchOne(database, sql: "SELECT id FROM instance") { return known }
+      let id = hex(random.next() & 0xFFFF_FFFF, digits: 8)
+      try database.execute(sql: "INSERT INTO instance (id) VALUES (?)", arguments: [id])
+      return id
     }
-    keepReserve()
   }
 
+  /// What was found of its log when it was opened; `nil` if all is well.
+  var notice: String? { store.notice }
+
   /// Takes room for when the disk is full; to be called now and then, since it may have been needed.
-  func keepReserve() { reserve.keep() }
+  func keepReserve() { store.keepReserve() }
+
+  /// Moves everything into the journal's own file; for an orderly end.
+  func checkpoint() throws(BlockError) { try store.checkpoint() }
 
   /// All sandboxes, the oldest first.
   func rows() throws(BlockError) -> [Row] {
-    try read { try Row.fetchAll(try $0.cachedStatement(sql: Row.select + " ORDER BY createdAt, name")) }
+    try store.read { try Row.fetchAll(try $0.cachedStatement(sql: Row.select + " ORDER BY createdAt, name")) }
   }
 
   /// One sandbox; `nil` if there is none of that name.
   func row(_ name: String) throws(BlockError) -> Row? {
-    try read {
+    try store.read {
       try Row.fetchOne(try $0.cachedStatement(sql: Row.select + " WHERE name = ?"), arguments: [name])
     }
   }
@@ -115,13 +100,13 @@ final class SandboxJournal: Sendable {
   /// - Parameter isDurable: Whether it has to outlive a power cut. What only says where a verb has come to has not:
   ///   the kernel's devices, which it is about, do not either.
   func save(_ row: Row, isDurable: Bool = true) throws(BlockError) {
-    try write(isDurable: isDurable) { try Self.save(row, $0) }
+    try store.write(isDurable ? .powerCut : .boot) { try Self.save(row, $0) }
   }
 
   /// Writes a new sandbox down; false if there is one of that name.
   func insert(_ row: Row) throws(BlockError) -> Bool {
     // What is new needs room of its own anyway.
-    try write(usesReserve: false) { database in
+    try store.write(usesReserve: false) { database in
       try database.cachedStatement(sql: Row.insert + " ON CONFLICT (name) DO NOTHING").execute(
         arguments: row.values)
       return database.changesCount == 1
@@ -132,7 +117,7 @@ final class SandboxJournal: Sendable {
   ///
   /// It need not outlive a power cut: that the sandbox is to go is written down already.
   func remove(_ row: Row) throws(BlockError) {
-    try writeTogether { database in
+    try store.writeTogether(.boot) { database in
       try Self.forgetReference(of: row, database)
       try database.cachedStatement(sql: "DELETE FROM sandbox WHERE name = ?").execute(arguments: [row.name])
     }
@@ -140,7 +125,7 @@ final class SandboxJournal: Sendable {
 
   /// The digest of a base as it was when it was last read.
   func base(_ file: FileIdentity) throws(BlockError) -> BaseRow? {
-    try read {
+    try store.read {
       try BaseRow.fetchOne(
         try $0.cachedStatement(sql: BaseRow.select + " WHERE device = ? AND inode = ?"),
         arguments: Self.key(file))
@@ -149,7 +134,7 @@ final class SandboxJournal: Sendable {
 
   /// Notes the digest of a base.
   func save(_ base: BaseRow) throws(BlockError) {
-    try write(usesReserve: false) {
+    try store.write(usesReserve: false) {
       try $0.cachedStatement(sql: BaseRow.replace).execute(arguments: base.values)
     }
   }
@@ -157,7 +142,7 @@ final class SandboxJournal: Sendable {
   /// Notes that a sandbox stands on the loop device of a base, and what else has changed of it.
   func addReference(_ file: FileIdentity, of row: Row) throws(BlockError) {
     // It is about this boot only.
-    try writeTogether { database in
+    try store.writeTogether(.boot) { database in
       try database.cachedStatement(
         sql: "REPLACE INTO loopReference (device, inode, owner, bootID) VALUES (?, ?, ?, ?)"
       ).execute(arguments: Self.key(file) + [row.id, row.bootID])
@@ -167,7 +152,7 @@ final class SandboxJournal: Sendable {
 
   /// Notes that a sandbox has left the loop device of its base, and what else has changed of it.
   func dropReference(of row: Row) throws(BlockError) {
-    try writeTogether { database in
+    try store.writeTogether(.boot) { database in
       try Self.forgetReference(of: row, database)
       try Self.save(row, database)
     }
@@ -175,7 +160,7 @@ final class SandboxJournal: Sendable {
 
   /// How many sandboxes stand on the loop device of a base in this boot.
   func referenceCount(of file: FileIdentity, bootID: String) throws(BlockError) -> Int {
-    try read { database in
+    try store.read { database in
       let count = try database.cachedStatement(
         sql: "SELECT COUNT(*) FROM loopReference WHERE device = ? AND inode = ? AND bootID = ?")
       return try Int.fetchOne(count, arguments: Self.key(file) + [bootID]) ?? 0
@@ -184,7 +169,7 @@ final class SandboxJournal: Sendable {
 
   /// Forgets bases that no sandbox has, and references of other boots; says how many.
   func tidy(bootID: String) throws(BlockError) -> Int {
-    try writeTogether(isDurable: true) { database in
+    try store.writeTogether { database in
       try database.execute(
         sql: "DELETE FROM base WHERE sha256 NOT IN (SELECT baseSHA256 FROM sandbox)")
       let bases = database.changesCount
@@ -206,75 +191,6 @@ final class SandboxJournal: Sendable {
   private static func forgetReference(of row: Row, _ database: Database) throws {
     try database.cachedStatement(sql: "DELETE FROM loopReference WHERE owner = ?").execute(arguments: [row.id]
     )
-  }
-
-  /// Runs one statement that reads.
-  ///
-  /// It needs no transaction, which would cost more than itself.
-  private func read<Value>(_ body: (Database) throws -> Value) throws(BlockError) -> Value {
-    try Self.explained("read", path) { try database.unsafeRead(body) }
-  }
-
-  /// Runs one statement that writes, in a transaction of its own; on a full disk, with the room that was kept, if it uses
-  /// that.
-  private func write<Value>(
-    isDurable: Bool = true, usesReserve: Bool = true, _ body: (Database) throws -> Value
-  ) throws(BlockError) -> Value {
-    func attempt() throws -> Value {
-      try database.writeWithoutTransaction { database in
-        try set(isDurable: isDurable, database)
-        return try body(database)
-      }
-    }
-    return try Self.explained("write", path) {
-      do {
-        return try attempt()
-      } catch let error as DatabaseError
-        where error.resultCode == .SQLITE_FULL && usesReserve && reserve.giveUp()
-      {
-        return try attempt()
-      }
-    }
-  }
-
-  /// Runs statements that write, in one transaction.
-  private func writeTogether<Value>(
-    isDurable: Bool = false, _ body: (Database) throws -> Value
-  ) throws(BlockError) -> Value {
-    try write(isDurable: isDurable) { database in
-      var value: Value?
-      try database.inTransaction {
-        value = try body(database)
-        return .commit
-      }
-      guard let value else { throw DatabaseError(message: "the transaction has no result") }
-      return value
-    }
-  }
-
-  /// Says what the next commits have to outlive.
-  private func set(isDurable: Bool, _ database: Database) throws {
-    try self.isDurable.withLock { known in
-      guard known != isDurable else { return }
-      // With NORMAL, what is written in WAL mode is safe from our end but not from the machine's.
-      try database.execute(sql: "PRAGMA synchronous = \(isDurable ? "FULL" : "NORMAL")")
-      known = isDurable
-    }
-  }
-
-  private static func explained<Value>(
-    _ step: String, _ object: String, _ body: () throws -> Value
-  ) throws(BlockError) -> Value {
-    do {
-      return try body()
-    } catch {
-      let failure = error as? DatabaseError
-      let isFull = failure?.resultCode == .SQLITE_FULL
-      throw BlockError(
-        isFull ? .noSpace : .ioError, step: "\(step) the journal", object: object,
-        cause: failure.map { "\($0.message ?? $0.resultCode.description)" } ?? "\(error)",
-        remedy: isFull ? "Free some space there and try again." : "Check the disk that it stands on.")
-    }
   }
 }
 

@@ -72,6 +72,9 @@ extension Sandboxes {
         "Choose a multiple of 512 that is not smaller than the base.")
     }
     let driver = request.driver ?? (request.quota == nil ? .snapshot : .thin)
+    guard driver != .unknown else {
+      throw reject(.unsupported, "there is no driver of that name", "Choose snapshot or thin.")
+    }
     if let quota = request.quota {
       guard driver == .thin else {
         throw reject(

@@ -36,6 +36,9 @@ extension Sandboxes {
 
   private func recover(_ row: SandboxJournal.Row) async throws(BlockError) {
     var row = row
+    if let unknown = row.unknownPart {
+      return log.warning("\(row.name): left alone, since another release has written it down: \(unknown)")
+    }
     if let temporary = row.temporary {
       try services.files.remove(temporary)
       await dropReading(of: row)
@@ -57,7 +60,7 @@ extension Sandboxes {
       }
     case .removing: try await finishRemoval(row, within: .zero)
     case .merging: try await finishMergeOrTell(row)
-    case .paused, nil: break
+    case .paused, .unknown, nil: break
     }
   }
 
@@ -91,15 +94,19 @@ extension Sandboxes {
   func removeOrphans() async throws(BlockError) -> [String] {
     guard let devices = try availableDevices() else { return [] }
     var wanted: Set<String> = []
+    let rows = try journal.rows()
+    // What stands for one of another release may be called otherwise, but has its ID.
+    let unknown = rows.filter { $0.unknownPart != nil }.flatMap { [$0.id, $0.storeID] }
     // A paused one has none; its pool is there if another one in it runs.
-    for row in try journal.rows() where row.state != SandboxState.paused.rawValue {
+    for row in rows where row.state != SandboxState.paused.rawValue {
       wanted.formUnion([devices.disk(row), devices.origin(row), devices.pool(row)].map(\.description))
     }
     var removed: [String] = []
     // What stands on others first: the kernel lists the latest first.
     for (name, _) in try devices.mapper.list() {
       guard let device = try devices.mapper.info(.name(name)), device.uuid.hasPrefix(devices.uuidPrefix),
-        !wanted.contains(device.uuid), !device.isRemovedWhenClosed
+        !wanted.contains(device.uuid), !unknown.contains(where: device.uuid.contains),
+        !device.isRemovedWhenClosed
       else { continue }
       do throws(BlockError) {
         try await devices.mapper.remove(.uuid(device.uuid), within: .milliseconds(200), clock: services.clock)

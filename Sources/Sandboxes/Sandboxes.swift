@@ -2,6 +2,7 @@ import Attachments
 import BlockCore
 import DeviceMapper
 import Images
+import Journals
 import LinuxIO
 import Logging
 import Synchronization
@@ -17,16 +18,19 @@ public final class Sandboxes: Sendable {
     public var directory: String
     /// How long a disk may take to go before it counts as used.
     public var deadline: Duration
+    /// Whether a damaged journal is put aside and a new one begun; the stores stay where they are.
+    public var putsDamagedAside: Bool
     /// Called before each step with its name; a test makes it fail there, or ends the process.
     public var onStep: @Sendable (String) throws(BlockError) -> Void
 
     /// Makes options; the parameters are those of the properties.
     public init(
-      directory: String, deadline: Duration = .seconds(5),
+      directory: String, deadline: Duration = .seconds(5), putsDamagedAside: Bool = false,
       onStep: @escaping @Sendable (String) throws(BlockError) -> Void = { _ throws(BlockError) in }
     ) {
       self.directory = directory
       self.deadline = deadline
+      self.putsDamagedAside = putsDamagedAside
       self.onStep = onStep
     }
   }
@@ -35,6 +39,8 @@ public final class Sandboxes: Sendable {
   let services: HostServices
   let log: Logger
   let journal: SandboxJournal
+  /// Where the journal that was damaged has been put; `nil` if it was not.
+  public let putAside: String?
   let bases: BaseImages
   let registry: LoopRegistry
   let turns = Turns()
@@ -61,10 +67,45 @@ public final class Sandboxes: Sendable {
         remedy: "Stop that one, or give this one a directory of its own (--root).")
     }
     self.lock = lock
-    journal = try SandboxJournal(
-      EngineDirectories.sandboxJournal(in: options.directory), random: services.random)
+    (journal, putAside) = try Self.journal(options, services, log)
     bases = BaseImages(journal, services.clock)
     registry = LoopRegistry(instance: journal.instance, log)
+  }
+
+  /// Opens the journal; a damaged one is put aside first if that was asked for.
+  private static func journal(
+    _ options: Options, _ services: HostServices, _ log: Logger
+  ) throws(BlockError) -> (SandboxJournal, String?) {
+    let path = EngineDirectories.sandboxJournal(in: options.directory)
+    let journal: SandboxJournal
+    var aside: String?
+    do throws(BlockError) {
+      let opened = try SandboxJournal(path, random: services.random)
+      // What is damaged may only be seen when it is read.
+      _ = try opened.rows()
+      journal = opened
+    } catch  where options.putsDamagedAside && JournalCheck.isDamage(error) {
+      let place = try JournalCheck.putAside(path)
+      log.error("\(error) It was put aside: \(place)")
+      let stores = SmallFile.entries(options.directory).filter { $0.hasSuffix(".store") }.sorted()
+      if !stores.isEmpty {
+        log.error("stores that no sandbox has any more: \(stores.joined(separator: ", "))")
+      }
+      aside = place
+      journal = try SandboxJournal(path, random: services.random)
+    }
+    if let notice = journal.notice { log.warning("\(path): \(notice)") }
+    return (journal, aside)
+  }
+
+  /// Puts the journal in order for an orderly end: its file holds everything by itself then.
+  public func prepareEnd() {
+    do throws(BlockError) {
+      try journal.checkpoint()
+    } catch {
+      // All of it is in the log still.
+      log.warning("\(error)")
+    }
   }
 
   /// The kernel's devices.
@@ -109,10 +150,21 @@ public final class Sandboxes: Sendable {
     }
   }
 
-  /// The row of a sandbox.
+  /// The row of a sandbox that is to be used.
   ///
-  /// - Throws: `notFound` if there is none.
+  /// - Throws: `notFound` if there is none, `unsupported` for one that another release has left.
   func known(_ name: SandboxName) throws(BlockError) -> SandboxJournal.Row {
+    let row = try find(name)
+    if let unknown = row.unknownPart {
+      throw BlockError(
+        .unsupported, step: "use the sandbox", object: name.text,
+        cause: "another release has left it in a way that this one does not understand: \(unknown)",
+        remedy: "Install that release again; nothing is done to the sandbox meanwhile.")
+    }
+    return row
+  }
+
+  private func find(_ name: SandboxName) throws(BlockError) -> SandboxJournal.Row {
     guard let row = try journal.row(name.text) else {
       throw BlockError(
         .notFound, step: "find", object: name.text, cause: "there is no sandbox of that name",
@@ -143,7 +195,7 @@ public final class Sandboxes: Sendable {
   ///
   /// - Throws: `notFound` if there is none of that name.
   public func inspect(_ name: SandboxName) async throws(BlockError) -> SandboxInfo {
-    info(try known(name))
+    info(try find(name))
   }
 
   /// Whether a sandbox has a device, or somebody waits for what is done to one.
@@ -155,12 +207,12 @@ public final class Sandboxes: Sendable {
   }
 
   func info(_ row: SandboxJournal.Row) -> SandboxInfo {
-    var state = SandboxState(rawValue: row.state) ?? .paused
-    var problem: String?
+    var state = row.unknownPart == nil ? SandboxState(rawValue: row.state) ?? .unknown : .unknown
+    var problem = row.unknownPart.map { "another release has left it: \($0)" }
     var percent: Int?
     var path: String?
     if state == .merging { problem = watch.withLock { $0.problems[row.name] } }
-    if state != .paused {
+    if state != .paused && state != .unknown {
       do throws(BlockError) {
         let devices = try self.devices
         // By the name that it has now, whoever has given it that.
@@ -189,7 +241,7 @@ public final class Sandboxes: Sendable {
       size: UInt64(row.size),
       base: .init(path: row.base, sha256: row.baseSHA256, size: UInt64(row.baseSize)),
       store: .init(
-        path: row.store, driver: SandboxDriver(rawValue: row.driver) ?? .snapshot,
+        path: row.store, driver: SandboxDriver(rawValue: row.driver) ?? .unknown,
         allocated: LinuxFileSystem.allocatedBytes(row.store), percent: percent,
         quota: row.quota > 0 ? UInt64(row.quota) : nil),
       createdAt: row.createdAt, problem: problem, work: work(of: row.name))

@@ -67,7 +67,7 @@ struct SandboxOptions: ParsableArguments {
 
   /// Reads the name of a driver.
   static func driver(_ text: String) throws(BlockError) -> SandboxDriver {
-    guard let driver = SandboxDriver(rawValue: text) else {
+    guard let driver = SandboxDriver.allCases.first(where: { $0.rawValue == text }) else {
       throw BlockError(
         .invalidArgument, step: "use the driver", object: text, cause: "there is none of that name",
         remedy: "Known are \(SandboxDriver.allCases.map(\.rawValue).joined(separator: ", ")).")

@@ -1,0 +1,112 @@
+import BlockCore
+import GRDB
+import Glibc
+import LinuxIO
+import SystemPackage
+
+/// Looks at a journal before it is opened for writing.
+package enum JournalCheck {
+  /// Checks a journal without changing anything of it.
+  ///
+  /// - Returns: What is strange about its log; `nil` if nothing is, or there is no journal.
+  /// - Throws: `unsupported` for one of a newer version, `corrupt` for one that is damaged.
+  static func check(_ path: String, _ migrator: DatabaseMigrator) throws(BlockError) -> String? {
+    let finding = JournalLog.check(path)
+    if case .cut(let cause) = finding { throw damaged(path, cause) }
+    var notice: String?
+    if case .torn(let cause) = finding { notice = cause }
+    var status = stat()
+    guard stat(path, &status) == 0, status.st_size > 0 else { return notice }
+    try explained("open", path) {
+      var configuration = Configuration()
+      configuration.readonly = true
+      let database = try DatabaseQueue(path: path, configuration: configuration)
+      try database.unsafeRead { database in
+        try checkVersion(database, migrator, path)
+        let words = try String.fetchAll(database, sql: "PRAGMA integrity_check(3)")
+        guard words == ["ok"] else { throw damaged(path, words.joined(separator: "; ")) }
+      }
+    }
+    return notice
+  }
+
+  /// Refuses a journal that a newer release has written.
+  private static func checkVersion(
+    _ database: Database, _ migrator: DatabaseMigrator, _ path: String
+  ) throws {
+    guard try migrator.hasBeenSuperseded(database) else { return }
+    let known = migrator.migrations.compactMap(version).max() ?? 0
+    let found = try migrator.appliedIdentifiers(database).compactMap(version).max() ?? 0
+    guard found > known else {
+      throw damaged(path, "its table of versions holds what no release has written")
+    }
+    throw BlockError(
+      .unsupported, step: "open", object: path,
+      cause: "it is of version \(found), and this release knows versions up to \(known)",
+      remedy:
+        "A newer release has written it: install that one again. Nothing was changed, and devices go on.")
+  }
+
+  /// The number that a migration's identifier begins with.
+  private static func version(_ identifier: String) -> Int? { Int(identifier.prefix { $0.isNumber }) }
+
+  /// A journal that cannot be used any more.
+  static func damaged(_ path: String, _ cause: String) -> BlockError {
+    BlockError(
+      .corrupt, step: "use the journal", object: path, cause: "it is damaged: \(cause)",
+      remedy:
+        "Devices go on meanwhile. To go on with them: ashlar daemon recover. It puts the file aside and writes "
+        + "down anew what is there.")
+  }
+
+  /// Runs a body and says what SQLite's errors mean.
+  static func explained<Value>(
+    _ step: String, _ path: String, _ body: () throws -> Value
+  ) throws(BlockError) -> Value {
+    do {
+      return try body()
+    } catch let error as BlockError {
+      throw error
+    } catch let error as DatabaseError {
+      let words = error.message ?? error.resultCode.description
+      switch error.resultCode {
+      case .SQLITE_CORRUPT, .SQLITE_NOTADB, .SQLITE_FORMAT, .SQLITE_ERROR, .SQLITE_MISMATCH:
+        throw damaged(path, words)
+      case .SQLITE_FULL:
+        throw BlockError(
+          .noSpace, step: "\(step) the journal", object: path, cause: words,
+          remedy: "Free some space there and try again.")
+      default:
+        throw BlockError(
+          .ioError, step: "\(step) the journal", object: path, cause: words,
+          remedy: "Check the disk that it stands on.")
+      }
+    } catch let error as RowDecodingError {
+      throw damaged(path, "\(error)")
+    } catch {
+      throw BlockError(.ioError, step: "\(step) the journal", object: path, cause: "\(error)")
+    }
+  }
+
+  /// Whether an error is that of a damaged journal, which ``putAside(_:)`` helps against.
+  package static func isDamage(_ error: BlockError) -> Bool {
+    error.kind == .corrupt && error.step == "use the journal"
+  }
+
+  /// Puts a journal aside with what belongs to it, so that a new one can be made: `NAME.damaged-N`.
+  ///
+  /// - Returns: Its new path.
+  /// - Throws: By errno.
+  package static func putAside(_ path: String) throws(BlockError) -> String {
+    var number = 1
+    while access("\(path).damaged-\(number)", F_OK) == 0 { number += 1 }
+    let place = "\(path).damaged-\(number)"
+    // The log first: without its database it is nobody's, and the other way round it would be another one's.
+    for suffix in ["-wal", "-shm", ""] where access("\(path)\(suffix)", F_OK) == 0 {
+      guard rename("\(path)\(suffix)", "\(place)\(suffix)") == 0 else {
+        throw BlockError(errno: Errno(rawValue: errno), step: "put aside", object: "\(path)\(suffix)")
+      }
+    }
+    return place
+  }
+}
