@@ -84,6 +84,13 @@ public struct APIServer: Sendable {
         return status(await manager.attachmentCount)
       }
     }
+    router.post("/v1/recover") { _, _ in
+      try await Self.explained { () async throws(BlockError) in
+        var reply = try await manager.recoverUnlisted()
+        if let place = sandboxes.putAside { reply.putAside.append(place) }
+        return reply
+      }
+    }
     router.get("/v1/attachments") { _, _ in
       try Self.reply(await manager.list())
     }

@@ -13,7 +13,7 @@ extension Attachment {
   func attach(_ start: ServerOrder.Start) async throws(BlockError) {
     do throws(BlockError) {
       // The row is written before anything exists that it speaks of.
-      try context.journal.save(row)
+      try context.journal.insert(row)
       try await objects.prepare()
       let status: ServerStatus
       if objects.hasServer {
@@ -105,7 +105,7 @@ extension Attachment {
   }
 
   /// Points the link to the device, in one step.
-  private func publish(_ device: String) throws(BlockError) {
+  func publish(_ device: String) throws(BlockError) {
     let link = context.directories.link(id)
     let fresh = "\(link).\(exportName)"
     guard symlink(device, fresh) == 0 else {
@@ -177,21 +177,15 @@ extension Attachment {
     letGo()
     // Each is gone already where an earlier attempt came so far.
     let link = context.directories.link(id)
-    if row.device == nil || readLink(link) == row.device { unlink(link) }
+    if row.device == nil || SmallFile.link(link) == row.device { unlink(link) }
     unlink(context.directories.serverSocket(exportName))
     do {
-      try context.journal.remove(id.text)
+      if isListed { try context.journal.remove(id.text) }
     } catch {
       return .failure(error)
     }
     isGone = true
     context.onGone(self)
     return .success(())
-  }
-
-  private func readLink(_ path: String) -> String? {
-    var target = [CChar](repeating: 0, count: 4096)
-    let count = readlink(path, &target, target.count)
-    return count < 0 ? nil : String(decoding: target[..<count].map(UInt8.init(bitPattern:)), as: UTF8.self)
   }
 }

@@ -11,6 +11,10 @@ extension Attachment {
   /// - Throws: `busy`, naming who uses it; without force nothing has changed then.
   func detach(force: Bool) async throws(BlockError) -> Bool {
     if isGone { return true }
+    if state == .unknown {
+      guard force else { throw notTouched("detach") }
+      reachUnknownServer()
+    }
     let usage = try await settledUsage()
     if usage.isInUse && !force && state != .detaching {
       throw BlockError(
@@ -27,7 +31,7 @@ extension Attachment {
     try note(.detaching)
     if objects.outlivesServer { return try await takeApart(force: force, isInUse: usage.isInUse) }
     if let link {
-      try link.send(.detach)
+      try link.send(.detach, request: nextRequest())
       if usage.isInUse && force {
         finishInBackground()
         return false

@@ -42,7 +42,9 @@ extension Attachment {
     }
     handover = .asked
     defer { handover = nil }
-    try link.send(.handOver)
+    let request = nextRequest()
+    handoverRequest = request
+    try link.send(.handOver, request: request)
     await serverEnds(within: context.deadlines.handOver)
     if isServerAlive {
       context.log.error(

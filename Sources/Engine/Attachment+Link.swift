@@ -72,7 +72,7 @@ extension Attachment {
       do throws(BlockError) {
         let link = try ServerLink(context.directories.serverSocket(exportName))
         connect(link, isOurChild: isOurChild)
-        if state == .detaching { try ask(.detach, over: link) }
+        if state == .detaching { try link.send(.detach, request: nextRequest()) }
         return
       } catch {
         context.log.debug("\(id): \(error)")

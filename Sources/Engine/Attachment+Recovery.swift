@@ -30,6 +30,7 @@ extension Attachment {
           .busy, step: "attach", object: id.text,
           cause: "it is being detached and still \(usage().description)",
           remedy: "Wait until its last user is done.")
+      case .unknown: throw notTouched("attach")
       case .failed:
         if objects.outlivesServer { throw problemOfDevice() }
         // What is left of it goes first, unless somebody still uses that.
@@ -81,32 +82,44 @@ extension Attachment {
 
   /// Finds out what became of an attachment while there was no manager.
   func recover() async -> Result<Void, BlockError> {
+    if state == .unknown {
+      context.log.warning("\(id): left alone: \(problem ?? "")")
+      return .success(())
+    }
     let isOfThisBoot = row.bootID == context.bootID
     // A process of that number that started at another time, or at that time after another boot, is somebody else.
     server = isOfThisBoot ? row.serverPid.flatMap(ProcessIdentity.init(pid:)) : nil
     if server?.startTime != row.serverStart.flatMap(UInt64.init(exactly:)) { server = nil }
     // A manager that was replaced within its process has left us its children.
     if server == nil, isOfThisBoot, let pid = row.serverPid { ChildProcess.collect(pid) }
-    do throws(BlockError) {
-      // What was never finished nobody was told of, and its server ends by itself.
-      if isServerAlive, state != .attaching {
-        status = try row.decodedStatus()
-        await takeOver()
-        return .success(())
-      }
-    } catch {
-      return .failure(error)
+    // What was never finished nobody was told of, and its server ends by itself.
+    if isServerAlive, state != .attaching {
+      status = knownStatus
+      await takeOver()
+      return .success(())
     }
+    if await isServedAllTheSame() { return .success(()) }
     if isOfThisBoot, objects.outlivesServer, objects.isPresent { return await recoverBackstore() }
     context.log.notice("\(id): cleaning up what an earlier manager left as \(row.state)")
     state = .detaching
     if server == nil { await endUnknownServer() }
-    await endServer(kindly: true)
+    // It has had its time.
+    await endServer(kindly: false)
     guard isOfThisBoot, objects.isPresent else { return finish() }
     // Somebody still has the device open; it goes with them.
     abortDevice()
     finishInBackground()
     return .success(())
+  }
+
+  /// What the row says of the device; it says nothing if that cannot be read.
+  private var knownStatus: ServerStatus? {
+    do throws(BlockError) {
+      return try row.decodedStatus()
+    } catch {
+      context.log.error("\(id): what the journal says of its device is not understood: \(error)")
+      return nil
+    }
   }
 
   /// Ends a data server that was started, and whose manager has died before it could write down which process it is.
@@ -128,11 +141,7 @@ extension Attachment {
 
   /// Takes over a device that has no data server, or was never finished.
   private func recoverBackstore() async -> Result<Void, BlockError> {
-    do throws(BlockError) {
-      if state != .attaching { status = try row.decodedStatus() }
-    } catch {
-      return .failure(error)
-    }
+    if state != .attaching { status = knownStatus }
     switch state {
     case .attached, .failed:
       state = .attached
@@ -150,6 +159,7 @@ extension Attachment {
       await endServer(kindly: true)
       state = .detaching
       finishInBackground(isWanted: false)
+    case .unknown: break
     }
     return .success(())
   }
@@ -164,19 +174,22 @@ extension Attachment {
       let child = server.flatMap { ChildProcess.isOurs($0.pid) ? $0.pid : nil }
       if let child { try reap(child) }
       connect(link, isOurChild: child != nil)
+      if state != .detaching { state = .attached }
       if state == .detaching {
-        try link.send(.detach)
+        try link.send(.detach, request: nextRequest())
         return finishInBackground()
       }
-      state = .attached
       context.log.notice("\(id): taken over from an earlier manager")
       let answer = await Race.first(within: context.deadlines.report, clock: context.services.clock) {
         await self.serverReady()
       }
       if answer == nil { problem = "its data server has not answered yet" }
     } catch {
-      state = .failed
+      // It lives, and so may its device.
+      isServing = true
       problem = "its data server (process \(row.serverPid ?? 0)) cannot be spoken to: \(error)"
+      if state == .detaching { finishInBackground() } else { state = .attached }
+      reconnectInBackground()
     }
     if let problem { context.log.error("\(id): \(problem)") }
   }

@@ -5,22 +5,16 @@ import Logging
 
 // What is asked of the data server, and answered by it.
 extension Attachment {
-  /// Asks the server for something.
-  ///
-  /// - Returns: The request's number.
-  /// - Throws: `disconnected` if the server is gone.
-  @discardableResult
-  func ask(_ message: ManagerMessage, over link: ServerLink) throws(BlockError) -> UInt64 {
+  /// The number of the next request.
+  func nextRequest() -> UInt64 {
     lastRequest += 1
-    try link.send(message, request: lastRequest)
     return lastRequest
   }
 
   /// What was asked of the device so far; `nil` if the server does not say it in time.
   func counters() async -> RequestCounters.Snapshot? {
-    guard let link, counterRequests.count < Limits.pendingServerRequests,
-      let number = try? ask(.report, over: link)
-    else { return nil }
+    guard let link, counterRequests.count < Limits.pendingServerRequests else { return nil }
+    let number = nextRequest()
     let clock = context.services.clock
     let deadline = context.deadlines.report
     let timer = Task {
@@ -28,7 +22,16 @@ extension Attachment {
       if (try? await clock.sleep(for: deadline)) != nil { counterRequests.giveUp(number, with: nil) }
     }
     defer { timer.cancel() }
-    return await withCheckedContinuation { counterRequests.add(number, $0) }
+    // Known before it is asked: the answer may be faster than we are.
+    return await withCheckedContinuation { asker in
+      counterRequests.add(number, asker)
+      do throws(BlockError) {
+        try link.send(.report, request: number)
+      } catch {
+        context.log.debug("\(id): \(error)")
+        counterRequests.take(nil, for: number)
+      }
+    }
   }
 
   /// Changes the device while it is in use.
@@ -42,7 +45,7 @@ extension Attachment {
     guard changeRequests.count < Limits.pendingServerRequests else {
       throw late("its data server has answered none of \(changeRequests.count) changes before")
     }
-    let number = try ask(.change(change), over: link)
+    let number = nextRequest()
     let clock = context.services.clock
     let deadline = context.deadlines.change
     let timer = Task {
@@ -53,7 +56,14 @@ extension Attachment {
       }
     }
     defer { timer.cancel() }
-    let answer: Result<Void, BlockError> = await withCheckedContinuation { changeRequests.add(number, $0) }
+    let answer: Result<Void, BlockError> = await withCheckedContinuation { asker in
+      changeRequests.add(number, asker)
+      do throws(BlockError) {
+        try link.send(.change(change), request: number)
+      } catch {
+        changeRequests.take(.failure(error), for: number)
+      }
+    }
     try answer.get()
   }
 

@@ -39,10 +39,16 @@ actor Attachment {
   var isServing = false
   /// Whether nothing is left of it.
   var isGone = false
+  /// Whether the journal has its row; if not, it is there and nobody knows why.
+  var isListed: Bool
+  /// What the data server has said of itself.
+  var serverHello: ServerHello?
   /// How our child ended, while its last words are awaited.
-  private var childEnd: ChildProcess.End?
-  private var changeRequests: [CheckedContinuation<Result<Void, BlockError>, Never>] = []
-  private var counterRequests: [CheckedContinuation<RequestCounters.Snapshot?, Never>] = []
+  var childEnd: ChildProcess.End?
+  var changeRequests = PendingRequests<Result<Void, BlockError>>()
+  var counterRequests = PendingRequests<RequestCounters.Snapshot?>()
+  /// The number of the last request to a data server.
+  var lastRequest: UInt64 = 0
   private var endWaiters: [CheckedContinuation<Void, Never>] = []
   private var readyWaiter: CheckedContinuation<Result<ServerStatus, BlockError>, Never>?
   private var outcome: Result<ServerStatus, BlockError>?
@@ -60,17 +66,34 @@ actor Attachment {
   var isReviving = false
   /// How far the data server is with handing the device over to the next one; `nil` if that is not its task.
   var handover: Handover?
+  /// The number of the request to do so.
+  var handoverRequest: UInt64?
   /// The last of the operations that were asked for; the next one waits for it.
   private var tail: Task<Void, Never>?
 
   /// Something new, or something that the journal speaks of.
-  init(_ context: Context, row: Journal.Row) throws(BlockError) {
+  ///
+  /// - Parameters:
+  ///   - context: What all attachments share.
+  ///   - row: Its row.
+  ///   - isListed: Whether the row is in the journal, or about to be.
+  /// - Throws: `invalidArgument` for an ID that cannot be one.
+  init(_ context: Context, row: Journal.Row, isListed: Bool = true) throws(BlockError) {
     self.context = context
     self.row = row
+    self.isListed = isListed
     id = try AttachmentID(row.id)
     exportName = row.exportName
-    spec = try row.decodedSpec()
-    state = AttachmentState(rawValue: row.state) ?? .attaching
+    do throws(BlockError) {
+      spec = try row.decodedSpec()
+      state = AttachmentState(rawValue: row.state) ?? .unknown
+      if state == .unknown { problem = Self.leftAlone(isListed: isListed, row, "its state is \(row.state)") }
+    } catch {
+      // A transport of another release, or a damaged row: what it is about may be in use.
+      spec = AttachmentSpec.unknown
+      state = .unknown
+      problem = Self.leftAlone(isListed: isListed, row, error.cause)
+    }
   }
 
   nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
@@ -90,27 +113,6 @@ actor Attachment {
 
   // MARK: What comes from the server
 
-  /// Takes over a connection to the server.
-  ///
-  /// - Parameter isOurChild: Whether the kernel tells us how the server ends; otherwise the end of the
-  ///   connection is taken for it.
-  func connect(_ link: ServerLink, isOurChild: Bool) {
-    self.link = link
-    isServing = true
-    Task {
-      for await event in link.events {
-        // What comes late of a server that was replaced says nothing of the one that serves now.
-        guard self.link === link else { continue }
-        switch event {
-        case .message(let message, let hold): receive(message, hold)
-        case .end(let error):
-          if let error { context.log.notice("\(id): the connection to its data server failed: \(error)") }
-          linkEnded(isOurChild: isOurChild)
-        }
-      }
-    }
-  }
-
   /// Waits for the end of a child of ours, on a thread of its own.
   func reap(_ pid: Int32) throws(BlockError) {
     try WorkerThread.start(name: "reap \(pid)") { [weak self] in
@@ -125,54 +127,7 @@ actor Attachment {
     if link == nil { serverEnded(end) } else { childEnd = end }
   }
 
-  private func receive(_ message: ServerMessage, _ hold: DeviceHold?) {
-    switch message {
-    case .status(let status), .attached(let status):
-      let before = self.status
-      self.status = status
-      if state == .attached, status.isServing, status.settings != before?.settings { note(status) }
-      if state == .attached { problem = nil }
-      if let hold, status.isServing { self.hold = hold }
-      if status.isServing { settle(.success(status)) }
-    case .failed(let message): settle(.failure(message.error))
-    case .counters(let counters): answerCounters(counters)
-    case .released: letGo()
-    case .changed(let message): answerChanges(message.map { .failure($0.error) } ?? .success(()))
-    case .detached:
-      // What remains is the end of the process.
-      break
-    case .handedOver: handover = .done
-    }
-  }
-
-  /// Writes down what is to hold for the next data server as well.
-  private func note(_ status: ServerStatus) {
-    do throws(BlockError) {
-      try row.note(status)
-      save()
-    } catch {
-      context.log.error("\(id): \(error)")
-    }
-  }
-
-  private func linkEnded(isOurChild: Bool) {
-    link = nil
-    answerCounters(nil)
-    answerChanges(.failure(serverLost()))
-    if let childEnd { return serverEnded(childEnd) }
-    guard isOurChild else { return serverEnded(.unknown) }
-    // A server closes its connection only by ending.
-    let clock = context.services.clock
-    let deadline = context.deadlines.kill
-    let ending = server
-    Task {
-      try await clock.sleep(for: deadline)
-      // Another one may serve by then.
-      if isServing, server == ending { ending?.kill() }
-    }
-  }
-
-  private func serverEnded(_ end: ChildProcess.End) {
+  func serverEnded(_ end: ChildProcess.End) {
     isServing = false
     settle(
       .failure(
@@ -186,6 +141,7 @@ actor Attachment {
     case .attached: lost(end)
     // Whoever still uses it was promised that it stays until he is done.
     case .detaching where objects.outlivesServer && !isReviving && !end.isSuccess: reviveInBackground()
+    case .unknown: serverOfUnknownEnded()
     case .detaching, .attaching, .failed: return
     }
   }
@@ -221,7 +177,7 @@ actor Attachment {
 
   // MARK: Waiting for the server
 
-  private func settle(_ result: Result<ServerStatus, BlockError>) {
+  func settle(_ result: Result<ServerStatus, BlockError>) {
     guard outcome == nil else { return }
     outcome = result
     readyWaiter?.resume(returning: result)
@@ -244,69 +200,6 @@ actor Attachment {
   func serverGone() async {
     guard isServing else { return }
     await withCheckedContinuation { endWaiters.append($0) }
-  }
-
-  /// What was asked of the device so far; `nil` if the server does not say it in time.
-  func counters() async -> RequestCounters.Snapshot? {
-    guard let link else { return nil }
-    let clock = context.services.clock
-    let deadline = context.deadlines.report
-    let timer = Task {
-      // Cancelled when the answer has come.
-      if (try? await clock.sleep(for: deadline)) != nil { answerCounters(nil) }
-    }
-    defer { timer.cancel() }
-    // Known before it is asked: the answer may be faster than we are.
-    return await withCheckedContinuation { request in
-      counterRequests.append(request)
-      do throws(BlockError) {
-        try link.send(.report)
-      } catch {
-        context.log.debug("\(id): \(error)")
-        answerCounters(nil)
-      }
-    }
-  }
-
-  /// Changes the device while it is in use.
-  ///
-  /// - Throws: What kept the server from doing it; `timedOut` if it does not answer in time.
-  func change(_ change: DeviceChange) async throws(BlockError) {
-    guard let link else { throw serverLost() }
-    let clock = context.services.clock
-    let deadline = context.deadlines.change
-    let timer = Task {
-      // Cancelled when the answer has come.
-      if (try? await clock.sleep(for: deadline)) != nil {
-        answerChanges(
-          .failure(
-            BlockError(
-              .timedOut, step: "change", object: id.text,
-              cause: "its data server has not answered within \(deadline)")))
-      }
-    }
-    defer { timer.cancel() }
-    let answer: Result<Void, BlockError> = await withCheckedContinuation { request in
-      changeRequests.append(request)
-      do throws(BlockError) {
-        try link.send(.change(change))
-      } catch {
-        answerChanges(.failure(error))
-      }
-    }
-    try answer.get()
-  }
-
-  private func answerChanges(_ answer: Result<Void, BlockError>) {
-    let requests = changeRequests
-    changeRequests = []
-    for request in requests { request.resume(returning: answer) }
-  }
-
-  private func answerCounters(_ counters: RequestCounters.Snapshot?) {
-    let requests = counterRequests
-    counterRequests = []
-    for request in requests { request.resume(returning: counters) }
   }
 
   // MARK: The journal

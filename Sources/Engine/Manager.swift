@@ -11,13 +11,15 @@ import TransportTCMU
 public actor Manager {
   // It waits for its directories and for the kernel's lists of devices and mounts.
   private nonisolated let executor = BlockingActorExecutor()
-  private let context: Attachment.Context
+  let context: Attachment.Context
   /// The host's clock.
   nonisolated var clock: any HostClock { context.services.clock }
   private let transportCheck: @Sendable (TransportChoice) throws(BlockError) -> Void
-  private var attachments: [AttachmentID: Attachment] = [:]
+  var attachments: [AttachmentID: Attachment] = [:]
   private var lastActivity: Duration
   private var activeRequests = 0
+  /// Where the journal that was damaged has been put.
+  let putAside: String?
   // Held for the manager's life: one instance has one manager.
   private let lock: FileLock
 
@@ -31,16 +33,19 @@ public actor Manager {
     public var deadlines: Deadlines
     /// The descriptor of the instance's lock, which the program before us in this process has held.
     public var inheritedLock: Int32?
+    /// Whether a damaged journal is put aside and a new one begun.
+    public var putsDamagedAside: Bool
 
     /// Makes options; the parameters are those of the properties.
     public init(
       directories: EngineDirectories, launches: ServerLaunches, deadlines: Deadlines = .standard,
-      inheritedLock: Int32? = nil
+      inheritedLock: Int32? = nil, putsDamagedAside: Bool = false
     ) {
       self.directories = directories
       self.launches = launches
       self.deadlines = deadlines
       self.inheritedLock = inheritedLock
+      self.putsDamagedAside = putsDamagedAside
     }
   }
 
@@ -61,11 +66,12 @@ public actor Manager {
         remedy: "Use that one, or stop it with: ashlar daemon stop.")
     }
     let (gone, post) = AsyncStream<Attachment>.makeStream()
+    let (journal, aside) = try Self.journal(options, log)
     let context = Attachment.Context(
-      directories: options.directories, journal: try Journal(options.directories.journal), services: services,
+      directories: options.directories, journal: journal, services: services,
       log: log, launches: options.launches, deadlines: options.deadlines, bootID: Self.bootID,
       onGone: { post.yield($0) })
-    let manager = Manager(context, lock)
+    let manager = Manager(context, lock, aside)
     Task {
       for await attachment in gone { await manager.forget(attachment) }
     }
@@ -85,7 +91,8 @@ public actor Manager {
   /// The descriptor that holds the instance's lock, for a program that takes our place in this process.
   public nonisolated var lockDescriptor: Int32 { lock.raw }
 
-  private init(_ context: Attachment.Context, _ lock: consuming FileLock) {
+  private init(_ context: Attachment.Context, _ lock: consuming FileLock, _ aside: String?) {
+    putAside = aside
     self.context = context
     self.lock = lock
     lastActivity = context.services.clock.now
@@ -196,9 +203,9 @@ public actor Manager {
 
   // MARK: Idleness
 
-  private func begin() { activeRequests += 1 }
+  func begin() { activeRequests += 1 }
 
-  private func end() {
+  func end() {
     activeRequests -= 1
     lastActivity = context.services.clock.now
   }
@@ -227,33 +234,5 @@ public actor Manager {
   private func forget(_ attachment: Attachment) {
     if attachments[attachment.id] === attachment { attachments[attachment.id] = nil }
     lastActivity = context.services.clock.now
-  }
-
-  // MARK: Recovery
-
-  /// Takes over what the journal speaks of: adopts what lives, cleans up after what does not.
-  ///
-  /// All at the same time: a server that is slow to answer holds up nobody else. One attachment that cannot be
-  /// taken over does not keep the others, or the manager, from working.
-  private func recover() async throws(BlockError) {
-    let rows = try context.journal.rows()
-    let log = context.log
-    await withTaskGroup(of: Void.self) { group in
-      for row in rows {
-        do throws(BlockError) {
-          let attachment = try Attachment(context, row: row)
-          attachments[attachment.id] = attachment
-          group.addTask {
-            do throws(BlockError) {
-              try await attachment.inTurn { attachment in await attachment.recover() }
-            } catch {
-              log.error("\(row.id): not taken over: \(error)")
-            }
-          }
-        } catch {
-          log.error("\(row.id): not taken over: \(error)")
-        }
-      }
-    }
   }
 }

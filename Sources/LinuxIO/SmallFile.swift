@@ -29,6 +29,14 @@ public enum SmallFile {
     return bytes
   }
 
+  /// What a symbolic link holds; `nil` if there is none or it is longer than a path may be.
+  public static func link(_ path: String) -> String? {
+    var target = [CChar](repeating: 0, count: 4097)
+    let count = readlink(path, &target, target.count)
+    guard count >= 0, count < target.count else { return nil }
+    return String(decoding: target[..<count].map(UInt8.init(bitPattern:)), as: UTF8.self)
+  }
+
   /// The names in a directory, without `.` and `..`; none if it cannot be read.
   public static func entries(_ path: String) -> [String] {
     guard let directory = opendir(path) else { return [] }

@@ -8,7 +8,7 @@ import LinuxIO
 struct DaemonCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "daemon", abstract: "Start, stop and look at the manager.",
-    subcommands: [Start.self, Status.self, Stop.self, Upgrade.self])
+    subcommands: [Start.self, Status.self, Stop.self, Upgrade.self, Recover.self])
 
   /// `ashlar daemon start`.
   struct Start: AsyncParsableCommand {

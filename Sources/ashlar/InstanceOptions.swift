@@ -46,7 +46,7 @@ struct InstanceOptions: ParsableArguments {
 /// The manager as a process: whether it runs, and how it is started.
 struct Daemon: Sendable {
   /// How long a manager that a command has started stays with nothing attached.
-  private static let idleSeconds = 10
+  static let idleSeconds = 10
   /// How long a manager may take until it answers.
   private static let startDeadline = Duration.seconds(20)
 
@@ -72,14 +72,16 @@ struct Daemon: Sendable {
 
   /// Starts a manager and waits until it answers.
   ///
-  /// - Parameter idleExit: After how many seconds with nothing attached it ends; 0 for never.
-  func start(idleExit: Int) async throws(BlockError) {
+  /// - Parameters:
+  ///   - idleExit: After how many seconds with nothing attached it ends; 0 for never.
+  ///   - options: More options of the manager's.
+  func start(idleExit: Int, options: [String] = []) async throws(BlockError) {
     try directories.make()
     let end = clock.now + Self.startDeadline
     var patience = Duration.milliseconds(100)
     while true {
       do throws(BlockError) {
-        return try await launch(idleExit: idleExit, until: end)
+        return try await launch(idleExit: idleExit, options, until: end)
       } catch  where error.kind == .busy && clock.now < end {
         // Another one was there before; either it answers soon, or it was about to end. Many who all start one
         // again and again would keep that one from getting ready.
@@ -98,7 +100,7 @@ struct Daemon: Sendable {
     return false
   }
 
-  private func launch(idleExit: Int, until end: Duration) async throws(BlockError) {
+  private func launch(idleExit: Int, _ options: [String], until end: Duration) async throws(BlockError) {
     let log = try Descriptor.open(
       directories.log, O_WRONLY | O_CREAT | O_APPEND, mode: 0o600, step: "open the log")
     let null = try Descriptor.open("/dev/null", O_RDONLY)
@@ -109,7 +111,7 @@ struct Daemon: Sendable {
         arguments: [
           "manage", "--root", directories.root, "--run", directories.run, "--idle-exit", "\(idleExit)",
           "--report", "3",
-        ],
+        ] + options,
         descriptors: [0: null.raw, 1: log.raw, 2: log.raw, 3: report.programsEnd]))
     while try !isRunning {
       if waitpid(pid, nil, WNOHANG) != 0 { throw failure("it ended at once", report.text()) }

@@ -29,6 +29,9 @@ struct ManageCommand: AsyncParsableCommand {
 
   @OptionGroup var backstores: BackstoreOptions
 
+  @Flag(help: "Put a damaged journal aside and begin a new one; see ashlar daemon recover.")
+  var recover = false
+
   @Option(help: .hidden)
   var report: Int32?
 
@@ -55,7 +58,9 @@ struct ManageCommand: AsyncParsableCommand {
       program = try LinuxFileSystem().resolve("/proc/self/exe")
       manager = try await start(program, directories, log)
       sandboxes = try Sandboxes(
-        .init(directory: directories.root, onStep: SandboxFault.steps(sandboxFaultFile, log: log)), .linux,
+        .init(
+          directory: directories.root, putsDamagedAside: recover,
+          onStep: SandboxFault.steps(sandboxFaultFile, log: log)), .linux,
         log: log)
       try await sandboxes.recover()
     } catch {
@@ -99,6 +104,8 @@ struct ManageCommand: AsyncParsableCommand {
         gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
     try await group.run()
     unlink(directories.apiSocket)
+    await manager.prepareEnd()
+    sandboxes.prepareEnd()
     if restart.isRaised {
       throw Ashlard.fail(goOver(to: program, manager.lockDescriptor, staying: keep.isRaised, log), log)
     }
@@ -138,7 +145,8 @@ extension ManageCommand {
     let manager = try await Manager.start(
       .init(
         directories: directories,
-        launches: ServerLaunches(program: program, handlers: plan?.launches ?? [:]), inheritedLock: lock),
+        launches: ServerLaunches(program: program, handlers: plan?.launches ?? [:]), inheritedLock: lock,
+        putsDamagedAside: recover),
       .linux,
       log: log)
     if let plan { try await backstores.serve(plan, manager, log) }
@@ -173,6 +181,7 @@ extension ManageCommand {
     for option in ["--report", "--lock"] {
       if let place = arguments.firstIndex(of: option) { arguments.removeSubrange(place...(place + 1)) }
     }
+    arguments.removeAll { $0 == "--recover" }
     arguments += ["--lock", "\(lock)"]
     // The last one counts.
     if staying { arguments += ["--idle-exit", "0"] }

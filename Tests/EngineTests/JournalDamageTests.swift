@@ -1,0 +1,133 @@
+import Attachments
+import BlockCore
+import Foundation
+import GRDB
+import LinuxIO
+import TestKit
+import Testing
+
+@testable import Engine
+@testable import Journals
+
+/// Journals that are damaged: it is said, and never an empty journal.
+@Suite struct JournalDamageTests {
+  private let scratch: Scratch
+
+  init() throws { scratch = try Scratch() }
+
+  /// What a manager with devices leaves that was killed: database, log and shared memory.
+  private func leave(_ count: Int = 3) throws -> String {
+    let live = scratch("live.sqlite")
+    let journal = try Journal(live)
+    for number in 1...count {
+      let spec = AttachmentSpec(
+        scheme: "raw", path: "/images/\(number)", configuration: nil, transport: .auto, isReadOnly: true)
+      try journal.insert(
+        Journal.Row(
+          id: AttachmentID("a\(number)"), exportName: "ashlar-a\(number)-\(number)", spec: spec,
+          bootID: "boot",
+          createdAt: Double(number)))
+    }
+    try withExtendedLifetime(journal) {
+      for suffix in ["", "-wal", "-shm"] {
+        try? FileManager.default.removeItem(atPath: scratch("j.sqlite\(suffix)"))
+        try FileManager.default.copyItem(atPath: "\(live)\(suffix)", toPath: scratch("j.sqlite\(suffix)"))
+      }
+    }
+    return scratch("j.sqlite")
+  }
+
+  private func flip(_ path: String, _ place: Int) throws {
+    var bytes = Array(try Data(contentsOf: URL(filePath: path)))
+    bytes[place] ^= 1
+    try Data(bytes).write(to: URL(filePath: path))
+  }
+
+  private func expectDamage(
+    _ path: String, _ words: String = "", _ location: SourceLocation = #_sourceLocation
+  ) {
+    let error = #expect(throws: BlockError.self, sourceLocation: location) { try Journal(path).rows() }
+    let said = error?.description ?? ""
+    #expect(
+      error.map(JournalCheck.isDamage) == true && said.contains(words)
+        && said.contains("ashlar daemon recover"),
+      "\(said)", sourceLocation: location)
+  }
+
+  @Test func aSoundOneIsOpened() throws {
+    let path = try leave()
+    #expect(try Journal(path).rows().map(\.id) == ["a1", "a2", "a3"])
+    #expect(JournalLog.check(path) == .sound)
+  }
+
+  /// Any byte of what the log holds: it is noticed before a row is believed.
+  @Test func aFlippedBitInTheLogIsNoticed() throws {
+    let path = try leave()
+    let log = try Data(contentsOf: URL(filePath: "\(path)-wal"))
+    for place in [0, 9, 17, 25, 32, 36, 40, 44, 48, 1000, log.count / 2, log.count - 5000, log.count - 1] {
+      let path = try leave()
+      try flip("\(path)-wal", place)
+      expectDamage(path)
+    }
+  }
+
+  @Test(arguments: [0, 40, 5000])
+  func aLogThatIsCutIsNoticed(byteCount: Int) throws {
+    let path = try leave()
+    #expect(truncate("\(path)-wal", byteCount) == 0)
+    expectDamage(path, "its log")
+    let other = try leave()
+    unlink("\(other)-wal")
+    expectDamage(other, "is gone")
+  }
+
+  /// What a process that was killed while it wrote leaves is no damage: it was never committed.
+  @Test func whatWasNeverCommittedIsNoDamage() throws {
+    let path = try leave()
+    let handle = try FileHandle(forWritingTo: URL(filePath: "\(path)-wal"))
+    try handle.seekToEnd()
+    let log = Array(try Data(contentsOf: URL(filePath: "\(path)-wal")))
+    // A frame with the log's mark whose page is not there yet.
+    try handle.write(contentsOf: Data(log[32..<32 + 24] + [UInt8](repeating: 0, count: 4096)))
+    try handle.close()
+    #expect(try Journal(path).rows().count == 3)
+  }
+
+  @Test func whatIsNoDatabaseIsDamage() throws {
+    expectDamage(
+      try scratch.write("random.sqlite", (0..<5000).map { UInt8(truncatingIfNeeded: $0 * 7919 >> 3) }))
+    // In order, and then bytes of the table's tree.
+    let path = try leave()
+    do {
+      let journal = try Journal(path)
+      try journal.checkpoint()
+      #expect(try Data(contentsOf: URL(filePath: "\(path)-wal")).isEmpty)
+    }
+    #expect(try Journal(path).rows().count == 3)
+    try flip(path, 4096)
+    expectDamage(path)
+  }
+
+  /// One row that cannot be read keeps no other from being taken over.
+  @Test func aRowThatCannotBeReadIsNamed() throws {
+    let path = try leave()
+    do {
+      let journal = try DatabaseQueue(path: path)
+      try journal.write { try $0.execute(sql: "UPDATE attachment SET serverPid = 'who' WHERE id = 'a2'") }
+    }
+    let entries = try Journal(path).entries()
+    #expect(entries.count == 3)
+    let unreadable = entries.compactMap { if case .unreadable(let id, _) = $0 { id } else { nil } }
+    #expect(unreadable == ["a2"])
+  }
+
+  @Test func aDamagedOneIsPutAside() throws {
+    for number in 1...2 {
+      let path = try leave()
+      #expect(try JournalCheck.putAside(path) == "\(path).damaged-\(number)")
+      #expect(
+        SmallFile.entries(scratch.path).filter { $0.hasPrefix("j.sqlite.damaged-\(number)") }.count == 3)
+      #expect(access(path, F_OK) != 0 && access("\(path)-wal", F_OK) != 0)
+    }
+  }
+}

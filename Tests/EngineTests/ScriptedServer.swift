@@ -1,0 +1,123 @@
+import Attachments
+import BlockCore
+import Foundation
+import LinuxIO
+import Logging
+import Synchronization
+import TestKit
+
+@testable import Engine
+
+/// Somebody at a data server's socket who says what a test has written for him, in the name of a process that only
+/// sleeps.
+final class ScriptedServer: Sendable {
+  /// The process that stands for him.
+  let process: ProcessIdentity
+  private let heard = Mutex<[String]>([])
+
+  /// Listens.
+  ///
+  /// - Parameters:
+  ///   - path: Where.
+  ///   - first: What is said to whoever connects.
+  ///   - answers: What is said to a message, given the message and the number of the connection; `nil` ends that.
+  init(
+    at path: String, first: @escaping @Sendable (ProcessIdentity) -> String,
+    answers: @escaping @Sendable (String, Int) -> [String]?
+  ) throws {
+    let pid = try ChildProcess.start(.init(program: "/bin/sleep", arguments: ["600"], descriptors: [:]))
+    guard let process = ProcessIdentity(pid: pid) else {
+      throw BlockError(.unavailable, step: "start", object: "sleep", cause: "it is gone")
+    }
+    self.process = process
+    let listener = try MessageSocket.listen(at: path).release()
+    try WorkerThread.start(name: "scripted") { [self] in
+      let listener = Descriptor(owning: listener)
+      var connection = 0
+      do throws(BlockError) {
+        while true {
+          let socket = try MessageSocket.accept(from: listener)
+          connection += 1
+          do throws(BlockError) {
+            try serve(socket, connection, first(process), answers)
+          } catch  where error.kind == .disconnected {
+            // Who has connected is gone, and the next one may come.
+            continue
+          }
+        }
+      } catch {
+        heard.withLock { $0.append("\(error)") }
+      }
+    }
+  }
+
+  private func serve(
+    _ socket: borrowing MessageSocket, _ connection: Int, _ first: String,
+    _ answers: @Sendable (String, Int) -> [String]?
+  ) throws(BlockError) {
+    try socket.send(Array(first.utf8))
+    while case .message(let bytes, _) = try socket.receive() {
+      let text = String(decoding: bytes, as: UTF8.self)
+      heard.withLock { $0.append(text) }
+      guard let replies = answers(text, connection) else { return }
+      for reply in replies { try socket.send(Array(reply.utf8)) }
+    }
+  }
+
+  /// What was said to him so far.
+  var messages: [String] { heard.withLock { $0 } }
+
+  func end() {
+    process.kill()
+    ChildProcess.collect(process.pid)
+  }
+
+  /// The number of a request; `nil` without one.
+  static func request(_ text: String) -> UInt64? {
+    guard case .message(_, let request) = Incoming<ManagerMessage>(Array(text.utf8)) else { return nil }
+    return request
+  }
+}
+
+/// An instance whose manager runs within the test.
+struct TestInstance {
+  let scratch: Scratch
+  let directories: EngineDirectories
+  static let deadlines = Deadlines(
+    attach: .seconds(5), readBack: .seconds(5), settle: .milliseconds(50), detach: .seconds(2),
+    report: .milliseconds(300), change: .milliseconds(300), handOver: .seconds(1), kill: .milliseconds(300))
+
+  init() throws {
+    scratch = try Scratch()
+    directories = EngineDirectories(root: scratch("root"), run: scratch("run"))
+    try directories.make()
+  }
+
+  static var bootID: String { SmallFile.text("/proc/sys/kernel/random/boot_id") ?? "" }
+
+  /// A row of a device that is served.
+  func row(_ id: String, _ process: ProcessIdentity?, state: String = "attached") throws -> Journal.Row {
+    let spec = AttachmentSpec(
+      scheme: "raw", path: "/images/\(id)", configuration: nil, transport: .auto, isReadOnly: true)
+    var row = try Journal.Row(
+      id: AttachmentID(id), exportName: "ashlar-\(id)-abc", spec: spec, bootID: Self.bootID, createdAt: 1)
+    row.state = state
+    row.serverPid = process?.pid
+    row.serverStart = process.map { Int64($0.startTime) }
+    return row
+  }
+
+  func write(_ row: Journal.Row) throws { try Journal(directories.journal).insert(row) }
+
+  func rows() throws -> [Journal.Row] { try Journal(directories.journal).rows() }
+
+  func manager() async throws -> Manager {
+    try await Manager.start(
+      .init(
+        directories: directories, launches: ServerLaunches(program: "/bin/false"), deadlines: Self.deadlines),
+      .linux, log: Logger(label: "test"))
+  }
+
+  /// The socket of a row of ``row(_:_:state:)``.
+  var socket: String { directories.serverSocket("ashlar-x-abc") }
+}
