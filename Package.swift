@@ -93,8 +93,8 @@ let package = Package(
     room(
       "DataServer",
       [
-        "CLinux", "BlockCore", "LinuxIO", "DiskFormats", "Images", "SCSI", "TransportFUSE", "TransportTCMU",
-        "Attachments", "Handlers", logging,
+        "CLinux", "BlockCore", "Hashing", "LinuxIO", "DiskFormats", "Images", "SCSI", "TransportFUSE",
+        "TransportTCMU", "Attachments", "Handlers", logging,
       ]),
     room("Journals", ["BlockCore", "LinuxIO", system_, .product(name: "GRDB", package: "GRDB.swift")]),
     room(
@@ -162,7 +162,9 @@ let package = Package(
         "ashlar-handler", system_,
       ]),
     tests("TCMUServiceTests", ["BlockCore", "LinuxIO", "TCMUService", "TestKit", logging]),
-    tests("LinuxIOTests", ["BlockCore", "BlockSim", "LinuxIO", "TestKit"]),
+    .target(name: "CFlushFault"),
+    tests("LinuxIOTests", ["CFlushFault", "BlockCore", "BlockSim", "LinuxIO", "TestKit"]),
+    tests("DataServerTests", ["BlockCore", "BlockSim", "LinuxIO", "Attachments", "DataServer", "TestKit"]),
     .target(name: "CAllocationCount"),
     tests(
       "TransportTests",

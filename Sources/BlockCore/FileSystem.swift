@@ -7,6 +7,12 @@ public protocol BlockFile: ByteSource {
   var identity: FileIdentity { get }
   /// Whether changes are possible.
   var isWritable: Bool { get }
+  /// The line that its flushes stand in, which knows whether one has failed.
+  var flushes: FlushLine { get }
+  /// What it is now, by what it was opened as and not by its path.
+  ///
+  /// - Throws: By errno.
+  func currentState() throws(BlockError) -> FileState
 
   /// Writes all of a span, if that takes no more than the copy into the page cache: the first phase.
   func writeNow(at offset: UInt64, from data: RawSpan) throws(BlockError) -> ServeOutcome
@@ -14,7 +20,8 @@ public protocol BlockFile: ByteSource {
   func write(at offset: UInt64, from data: RawSpan, isDurable: Bool) async throws(BlockError)
   /// Puts everything written before on stable storage: data, and what is needed to find it.
   ///
-  /// After it has failed once it fails for ever: the kernel forgets which data it lost.
+  /// After it has failed once, or a durable write has, it fails until ``flushes`` is reset: the kernel forgets which
+  /// data it lost. Flushes that are asked for at the same time are joined.
   func synchronize() async throws(BlockError)
   /// Makes the file larger; what is new reads as zeros. A file that is large enough already stays as it is.
   ///
@@ -78,8 +85,19 @@ public protocol FileSystem: Sendable {
   func rename(_ path: String, to target: String, replaces: Bool) async throws(BlockError)
   /// Removes a file; that it is not there is no error.
   func remove(_ path: String) throws(BlockError)
-  /// Creates or truncates a file and fills it (`O_CREAT|O_TRUNC`, mode 0644).
-  func replaceContents(of path: String, with bytes: [UInt8]) async throws(BlockError)
+  /// Fills a regular file with other content, and makes it if it is not there (mode 0644).
+  ///
+  /// - Parameters:
+  ///   - path: The file; a symbolic link at its end is not followed.
+  ///   - bytes: All that it holds then.
+  ///   - spared: Files that are not overwritten, whatever name they are reached by.
+  /// - Throws: `conflict` for one of those; `invalidArgument` for a link, and for what is no regular file, which is left
+  ///   alone and not waited for; others by errno.
+  func replaceContents(
+    of path: String, with bytes: [UInt8], sparing spared: Set<FileIdentity>
+  ) async throws(BlockError)
+  /// Which file a path leads to, all links followed; `nil` if it leads to none, or nobody may look.
+  func identity(of path: String) -> FileIdentity?
 }
 
 /// What can stand at a path.

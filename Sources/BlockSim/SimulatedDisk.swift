@@ -43,13 +43,13 @@ public final class SimulatedDisk: FileSystem {
   /// Cuts the power: of each sector that was not synchronized, either the old or the new content stays.
   public func cutPower() {
     for file in files.withLock({ Array($0.values) }) {
+      file.flushes.set(nil)
       file.state.withLock { fileState in
         for number in fileState.dirty.sorted() where conditions.random() & 1 == 0 {
           SimulatedFile.settle(number, &fileState)
         }
         fileState.content = fileState.durable
         fileState.dirty = []
-        fileState.hasFailedToSynchronize = false
       }
     }
   }
@@ -105,8 +105,15 @@ public final class SimulatedDisk: FileSystem {
     files.withLock { $0[path] = nil }
   }
 
-  public func replaceContents(of path: String, with bytes: [UInt8]) async throws(BlockError) {
+  public func identity(of path: String) -> FileIdentity? { files.withLock { $0[path]?.identity } }
+
+  public func replaceContents(
+    of path: String, with bytes: [UInt8], sparing spared: Set<FileIdentity>
+  ) async throws(BlockError) {
     try conditions.operate("create", on: path)
+    if let identity = identity(of: path), spared.contains(identity) {
+      throw BlockError(.conflict, step: "write", object: path, cause: "it is a file of the image itself")
+    }
     add(path, bytes)
   }
 }

@@ -15,7 +15,6 @@ public final class SimulatedFile: BlockFile {
     var dirty: Set<Int> = []
     /// Allocated pages, for ``dataExtents(from:)``.
     var allocated: Set<Int> = []
-    var hasFailedToSynchronize = false
   }
 
   static let sector = Int(VolumeGeometry.sectorSize)
@@ -25,6 +24,7 @@ public final class SimulatedFile: BlockFile {
   private let conditions: DiskConditions
   public let name: String
   public let identity: FileIdentity
+  public let flushes = FlushLine()
   public let isWritable: Bool
   public var byteCount: UInt64 { state.withLock { UInt64($0.content.count) } }
 
@@ -48,6 +48,11 @@ public final class SimulatedFile: BlockFile {
       state.content += [UInt8](repeating: 0, count: more)
       state.durable += [UInt8](repeating: 0, count: more)
     }
+  }
+
+  /// A simulated file has no times.
+  public func currentState() -> FileState {
+    FileState(device: identity.device, inode: identity.inode, byteCount: byteCount, modified: 0)
   }
 
   /// What a reader sees now.
@@ -89,7 +94,8 @@ public final class SimulatedFile: BlockFile {
 
   public func write(at offset: UInt64, from data: RawSpan, isDurable: Bool) async throws(BlockError) {
     try store(at: offset, data)
-    if isDurable { try harden(Int(offset) / Self.sector...(Int(offset) + data.byteCount - 1) / Self.sector) }
+    // As on Linux: in line with the flushes.
+    if isDurable { try await synchronize() }
   }
 
   private func store(at offset: UInt64, _ data: RawSpan) throws(BlockError) {
@@ -121,13 +127,6 @@ public final class SimulatedFile: BlockFile {
     }
   }
 
-  private func harden(_ sectors: ClosedRange<Int>) throws(BlockError) {
-    try conditions.operate("flush", on: name)
-    state.withLock { state in
-      for number in sectors { Self.settle(number, &state) }
-    }
-  }
-
   static func settle(_ number: Int, _ state: inout State) {
     let range = number * sector..<min((number + 1) * sector, state.content.count)
     state.durable.replaceSubrange(range, with: state.content[range])
@@ -135,16 +134,11 @@ public final class SimulatedFile: BlockFile {
   }
 
   public func synchronize() async throws(BlockError) {
-    let failure = BlockError(.ioError, step: "flush", object: name, cause: "an earlier flush failed")
-    if state.withLock({ $0.hasFailedToSynchronize }) { throw failure }
-    do {
+    try await flushes.join(name, now: { .zero }) { () throws(BlockError) in
       try conditions.operate("flush", on: name)
-    } catch {
-      state.withLock { $0.hasFailedToSynchronize = true }
-      throw error
-    }
-    state.withLock { state in
-      for number in state.dirty { Self.settle(number, &state) }
+      state.withLock { state in
+        for number in state.dirty { Self.settle(number, &state) }
+      }
     }
   }
 

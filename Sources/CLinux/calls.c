@@ -14,11 +14,6 @@ ssize_t clinux_pread_nowait(int fd, void *buffer, size_t count, off_t offset) {
   return preadv2(fd, &part, 1, offset, RWF_NOWAIT);
 }
 
-ssize_t clinux_pwrite_durable(int fd, const void *buffer, size_t count, off_t offset) {
-  struct iovec part = {.iov_base = (void *)buffer, .iov_len = count};
-  return pwritev2(fd, &part, 1, offset, RWF_DSYNC);
-}
-
 int clinux_fallocate(int fd, int mode, off_t offset, off_t count) {
   return fallocate(fd, mode, offset, count);
 }

@@ -61,7 +61,14 @@ struct ConfiguredImage {
   /// Writes the result file, if one is named and wanted.
   private func report(_ result: String, to file: String) async throws(BlockError) {
     guard options.writesResultFile, !file.isEmpty else { return }
-    try await services.files.replaceContents(of: absolute(file), with: Array(result.utf8))
+    try await services.files.replaceContents(
+      of: absolute(file), with: Array(result.utf8), sparing: filesOfTheImage)
+  }
+
+  /// The configuration and whatever it names: not to be written over.
+  private var filesOfTheImage: Set<FileIdentity> {
+    let names = Set(ImageConfig.texts(inJSON: text)).flatMap { [$0] + ImageConfig.Lower.names(in: $0) }
+    return Set(([reference.path] + names.map(absolute)).compactMap(services.files.identity))
   }
 
   /// The same for a failure, which the caller is told together with what went wrong with the file.

@@ -25,8 +25,12 @@ public struct ImageConfig: Sendable, Hashable {
     /// The local files that may be the layer, as the configuration spells them, best first.
     public var candidates: [String] {
       // An empty `dir` names nothing; upstream would look for /overlaybd.commit then.
-      let names = dir.isEmpty ? [] : ["overlaybd.commit", ".commit", "overlaybd.sealed"]
-      return (file.isEmpty ? [] : [file]) + names.map { "\(dir)/\($0)" }
+      (file.isEmpty ? [] : [file]) + (dir.isEmpty ? [] : Self.names(in: dir))
+    }
+
+    /// What a layer may be called in its directory, best first.
+    static func names(in directory: String) -> [String] {
+      ["overlaybd.commit", ".commit", "overlaybd.sealed"].map { "\(directory)/\($0)" }
     }
   }
 
@@ -81,6 +85,40 @@ public struct ImageConfig: Sendable, Hashable {
     struct Fragment: Decodable { var resultFile: String? }
     // That the configuration is bad is the caller's error already; here nothing more can be learnt.
     return (try? JSONDecoder().decode(Fragment.self, from: Data(bytes)))?.resultFile ?? ""
+  }
+
+  /// All texts in a configuration but its `resultFile`, also in one that cannot be read as a whole: whatever it names is
+  /// among them.
+  static func texts(inJSON bytes: [UInt8]) -> [String] {
+    // What is no JSON names nothing.
+    guard let json = try? JSONDecoder().decode(JSONTexts.self, from: Data(bytes)) else { return [] }
+    return json.texts
+  }
+
+  /// The texts in a JSON value, however it is made.
+  private struct JSONTexts: Decodable {
+    struct Key: CodingKey {
+      let stringValue: String
+      var intValue: Int? { nil }
+      init(stringValue: String) { self.stringValue = stringValue }
+      init?(intValue: Int) { nil }
+    }
+
+    let texts: [String]
+
+    init(from decoder: any Decoder) throws {
+      if let object = try? decoder.container(keyedBy: Key.self) {
+        let keys = object.allKeys.filter { !decoder.codingPath.isEmpty || $0.stringValue != "resultFile" }
+        texts = try keys.flatMap { try object.decode(JSONTexts.self, forKey: $0).texts }
+      } else if var array = try? decoder.unkeyedContainer() {
+        var all: [String] = []
+        while !array.isAtEnd { all += try array.decode(JSONTexts.self).texts }
+        texts = all
+      } else {
+        // Numbers and the like name nothing.
+        texts = (try? decoder.singleValueContainer().decode(String.self)).map { [$0] } ?? []
+      }
+    }
   }
 
   private static func explain(_ error: DecodingError, path: String) -> BlockError {

@@ -10,15 +10,20 @@ extension LinuxFile {
   /// The kernel may hold the copy back while too many pages are dirty; that back-pressure is wanted, so
   /// it does not count as waiting.
   public func writeNow(at offset: UInt64, from data: RawSpan) throws(BlockError) -> ServeOutcome {
-    try writeAll(at: offset, from: data, isDurable: false)
+    try writeAll(at: offset, from: data)
     return .done
   }
 
+  /// Copies into the page cache, and flushes if it is to be durable.
+  ///
+  /// Not with `RWF_DSYNC`: a loss that it is told of is told to no flush beside it, nor the other way round. In line with
+  /// the flushes, many such writes wait for one.
   public func write(at offset: UInt64, from data: RawSpan, isDurable: Bool) async throws(BlockError) {
-    try writeAll(at: offset, from: data, isDurable: isDurable)
+    try writeAll(at: offset, from: data)
+    if isDurable { try await synchronize() }
   }
 
-  private func writeAll(at offset: UInt64, from data: RawSpan, isDurable: Bool) throws(BlockError) {
+  private func writeAll(at offset: UInt64, from data: RawSpan) throws(BlockError) {
     try checkWritable("write")
     try checkRange(at: offset, byteCount: data.byteCount)
     let raw = descriptor.raw
@@ -27,10 +32,7 @@ extension LinuxFile {
       while done < bytes.count {
         let rest = bytes.baseAddress.map { $0 + done }
         let position = off_t(offset) + off_t(done)
-        let result =
-          isDurable
-          ? clinux_pwrite_durable(raw, rest, bytes.count - done, position)
-          : pwrite(raw, rest, bytes.count - done, position)
+        let result = pwrite(raw, rest, bytes.count - done, position)
         if result > 0 {
           done += result
         } else if result == 0 {
@@ -50,19 +52,18 @@ extension LinuxFile {
   }
 
   public func synchronize() async throws(BlockError) {
-    if hasFailedToSynchronize.load(ordering: .relaxed) {
-      throw BlockError(
-        .ioError, step: "flush", object: name,
-        cause: "an earlier flush failed, and the kernel no longer knows which data it lost",
-        remedy: "Detach, check the disk beneath it, and restore the file.")
+    try await flushes.join(name, now: { LinuxClock().sinceEpoch }) { () throws(BlockError) in
+      try synchronizeWaiting()
     }
+  }
+
+  /// Flushes and waits for the disk, on the calling thread; only in ``flushes``.
+  private func synchronizeWaiting() throws(BlockError) {
     while fdatasync(descriptor.raw) != 0 {
       if errno == EINTR { continue }
       // A file open for reading only has nothing to lose; some file systems refuse to flush it.
       if !isWritable && (errno == EROFS || errno == EINVAL || errno == EBADF) { return }
-      let error = BlockError.lastErrno(step: "flush", object: name)
-      hasFailedToSynchronize.store(true, ordering: .relaxed)
-      throw error
+      throw .lastErrno(step: "flush", object: name)
     }
   }
 
@@ -101,7 +102,7 @@ extension LinuxFile {
     var offset = range.lowerBound
     while offset < range.upperBound {
       let count = Int(min(UInt64(zeros.count), range.upperBound - offset))
-      try writeAll(at: offset, from: zeros.span.bytes.extracting(0..<count), isDurable: false)
+      try writeAll(at: offset, from: zeros.span.bytes.extracting(0..<count))
       offset += UInt64(count)
     }
   }

@@ -12,7 +12,7 @@ public final class LinuxFile: BlockFile {
   let descriptor: Descriptor
   let mapping: FileMapping
   let residency: ResidencyMap?
-  let hasFailedToSynchronize = Atomic<Bool>(false)
+  public let flushes = FlushLine()
   private let size: Atomic<UInt64>
   public let name: String
   public let identity: FileIdentity
@@ -69,6 +69,8 @@ public final class LinuxFile: BlockFile {
   }
 
   public var byteCount: UInt64 { size.load(ordering: .relaxed) }
+
+  public func currentState() throws(BlockError) -> FileState { try FileState(of: descriptor, name) }
 
   public func extend(to byteCount: UInt64) async throws(BlockError) {
     try checkWritable("set the size of")

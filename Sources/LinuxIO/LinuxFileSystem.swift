@@ -84,17 +84,7 @@ public struct LinuxFileSystem: FileSystem {
     guard unlink(path) == 0 || absent.contains(errno) else { throw .lastErrno(step: "remove", object: path) }
   }
 
-  public func replaceContents(of path: String, with bytes: [UInt8]) async throws(BlockError) {
-    let descriptor = try Descriptor.open(path, O_WRONLY | O_CREAT | O_TRUNC, step: "create")
-    let raw = descriptor.raw
-    let written = bytes.withUnsafeBytes { Glibc.write(raw, $0.baseAddress, $0.count) }
-    guard written == bytes.count else {
-      throw written < 0
-        ? .lastErrno(step: "write", object: path)
-        : BlockError(errno: .noSpace, step: "write", object: path)
-    }
-    try descriptor.close(step: "write", object: path)
-  }
+  public func identity(of path: String) -> FileIdentity? { Self.identity(of: path) }
 }
 
 extension LinuxFileSystem {

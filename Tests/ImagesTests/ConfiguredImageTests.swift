@@ -1,4 +1,5 @@
 import BlockCore
+import Glibc
 import Images
 import LinuxIO
 import TestKit
@@ -160,5 +161,35 @@ import Testing
     // The image is good, and whoever uses the disk has nothing to do with the file.
     let image = try await open(scratch("config.v1.json"), writesResultFile: true)
     #expect(image.notices.contains { $0.contains(scratch("no/such/dir")) })
+  }
+
+  /// Whatever name it is reached by, a file of the image is not written over; nor is what a link leads to.
+  @Test(arguments: ["layer", "linked", "config.v1.json", "link", "fifo", "dir/.commit"])
+  func theResultFileSparesTheImage(name: String) async throws {
+    let scratch = try Scratch()
+    let layer = try Fixtures.bytes("lsmt/01-single/single.lsmt")
+    try scratch.write("layer", layer)
+    #expect(link(scratch("layer"), scratch("linked")) == 0)
+    try scratch.write("elsewhere", text: "kept")
+    #expect(symlink(scratch("elsewhere"), scratch("link")) == 0 && mkfifo(scratch("fifo"), 0o600) == 0)
+    #expect(mkdir(scratch("dir"), 0o700) == 0)
+    try scratch.write("dir/.commit", layer)
+    let text = #"{"lowers": [{"file": "layer"}, {"dir": "dir"}], "resultFile": "\#(name)"}"#
+    try scratch.write("config.v1.json", text: text)
+    let image = try await open(scratch("config.v1.json"), writesResultFile: true)
+    #expect(image.notices.contains { $0.contains("result file") }, "\(image.notices)")
+    // Likewise where the configuration is no good.
+    try scratch.write(
+      "bad.v1.json",
+      text: #"{"lowers": [{"file": "layer"}, {"dir": "dir"}], "upper": 5, "resultFile": "\#(name)"}"#)
+    if name != "config.v1.json" {
+      let error = await #expect(throws: BlockError.self) {
+        try await self.open(scratch("bad.v1.json"), writesResultFile: true)
+      }
+      #expect(error?.cause.contains("writing the result file failed") == true, "\(error?.cause ?? "")")
+    }
+    #expect(try scratch.bytes("layer") == layer && scratch.bytes("dir/.commit") == layer)
+    #expect(try scratch.bytes("config.v1.json") == Array(text.utf8))
+    #expect(try scratch.bytes("elsewhere") == Array("kept".utf8))
   }
 }

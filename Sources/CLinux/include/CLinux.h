@@ -53,8 +53,6 @@ static inline int clinux_fcntl(int fd, int command, int argument) { return fcntl
 
 // Reads without waiting for a disk: RWF_NOWAIT. Returns what preadv2(2) returns.
 ssize_t clinux_pread_nowait(int fd, void *buffer, size_t count, off_t offset);
-// Writes and returns when the data is on stable storage: RWF_DSYNC. Returns what pwritev2(2) returns.
-ssize_t clinux_pwrite_durable(int fd, const void *buffer, size_t count, off_t offset);
 
 // fallocate(2), for _GNU_SOURCE only.
 int clinux_fallocate(int fd, int mode, off_t offset, off_t count);
@@ -103,10 +101,12 @@ int clinux_pipe(int ends[2]);
 
 // Numbers that <linux/...> computes with macros of a shape that is not imported.
 static const unsigned long clinux_BLKGETSIZE64 = BLKGETSIZE64;
+static const unsigned long clinux_BLKGETDISKSEQ = BLKGETDISKSEQ;
 static const unsigned long clinux_BLKPG = BLKPG;
 static const unsigned long clinux_BLKSSZGET = BLKSSZGET;
 static const unsigned long clinux_FUSE_DEV_IOC_CLONE = FUSE_DEV_IOC_CLONE;
 static const unsigned long clinux_FICLONE = FICLONE;
+static const unsigned long clinux_FS_IOC_GETVERSION = FS_IOC_GETVERSION;
 static const int clinux_RLIMIT_NOFILE = RLIMIT_NOFILE;
 // For _GNU_SOURCE only; the same number on every architecture that Swift knows.
 static const int clinux_O_PATH = 010000000;
