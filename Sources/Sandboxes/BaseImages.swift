@@ -41,6 +41,15 @@ final class HeldFile: Sendable {
     }
   }
 
+  /// Throws unless the path still led to this file when it was opened a second time.
+  func checkIsSame(_ other: LinuxFile) throws(BlockError) {
+    guard other.identity != identity else { return }
+    throw BlockError(
+      .busy, step: "use", object: path,
+      cause: "it was replaced meanwhile: inode \(other.identity.inode) instead of \(identity.inode)",
+      remedy: "Put back what was there, and try again.")
+  }
+
   static func status(of descriptor: borrowing Descriptor, _ path: String) throws(BlockError) -> stat {
     var status = stat()
     guard fstat(descriptor.raw, &status) == 0 else {
@@ -97,7 +106,9 @@ final class BaseImages: Sendable {
     {
       return Base(file: file, byteCount: UInt64(row.size), sha256: digest)
     }
-    let digest = try await Digest256.of(try LinuxFile(resolved, for: .readOnly))
+    let content = try LinuxFile(resolved, for: .readOnly)
+    try file.checkIsSame(content)
+    let digest = try await Digest256.of(content)
     let after = try HeldFile.status(of: file.descriptor, resolved)
     guard Self.row(file.identity, after).modified == row.modified, after.st_size == status.st_size else {
       throw BlockError(

@@ -93,18 +93,33 @@ extension Sandboxes {
     let result: Result<Value, BlockError>
     do throws(BlockError) {
       if !isHeld { _ = try await StoreFile.open(row) }
-      let store = try LinuxFile(row.store, for: .readOnly)
-      let header = try SandboxStoreHeader(
-        try await store.bytes(at: 0, byteCount: SandboxStoreHeader.byteCount, using: Workspace()),
-        file: row.store)
-      let content = try await SnapshotContent(
-        base: try LinuxFile(row.base, for: .readOnly), store: store, header)
+      let store = try StoreFile.file(of: row)
+      if isHeld { try checkIsInUse(store, row) }
+      let header = try await StoreFile.header(of: row, in: store)
+      let baseContent = try LinuxFile(base.file.path, for: .readOnly)
+      try base.file.checkIsSame(baseContent)
+      let content = try await SnapshotContent(base: baseContent, store: store, header)
       result = .success(try await body(content))
     } catch {
       result = .failure(error)
     }
     if isHeld, let devices { try devices.mapper.resume(devices.disk(row)) }
     return try result.get()
+  }
+
+  /// Throws unless a file is the store that the device of a running sandbox stands on: another one may have its name, with
+  /// older changes.
+  func checkIsInUse(_ store: LinuxFile, _ row: SandboxJournal.Row) throws(BlockError) {
+    let label = LoopRegistry.label(journal.instance, row.storeID, "store")
+    // By the inode alone: of some file systems the kernel tells another device number than stat(2) does.
+    guard let file = try LoopDevice.find(where: { $0.label == label })?.status()?.file,
+      file.inode != store.identity.inode
+    else { return }
+    throw BlockError(
+      .conflict, step: "use the store of \(row.name)", object: row.store,
+      cause:
+        "it is not the file that the device stands on: inode \(store.identity.inode) instead of \(file.inode)",
+      remedy: "Put back what was there.")
   }
 
   /// The same for a sandbox in a pool: a second device of its own, made of a snapshot of that moment where somebody

@@ -98,7 +98,9 @@ extension Sandboxes {
     do throws(BlockError) {
       try options.onStep("copy store")
       if !isHeld { _ = try await StoreFile.open(row) }
-      var header = try await header(of: row)
+      let store = try StoreFile.file(of: row)
+      if isHeld { try checkIsInUse(store, row) }
+      var header = try await StoreFile.header(of: row, in: store)
       header.id = StoreFile.bytes(of: copy.storeID)
       let temporary = StoreFile.temporary(for: copy)
       try await LinuxFileSystem.copySparse(row.store, to: temporary)

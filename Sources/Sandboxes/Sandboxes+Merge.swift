@@ -1,5 +1,6 @@
 import Attachments
 import BlockCore
+import CLinux
 import DeviceMapper
 import DiskFormats
 import Glibc
@@ -37,7 +38,8 @@ extension Sandboxes {
           .conflict, "its base is that of \(others.joined(separator: ", "))",
           "Remove those first, or flatten.")
       }
-      _ = try await bases.open(row)
+      // Held no longer than it is looked at: the merge locks it for itself.
+      let identity = try await bases.open(row).file.identity
       if row.state == SandboxState.running.rawValue {
         try move(&row, to: .pausing)
         try await finishPause(&row, within: options.deadline)
@@ -46,7 +48,7 @@ extension Sandboxes {
       try move(&row, to: .merging, isDurable: true)
       var hasBegun = false
       do throws(BlockError) {
-        try await beginMerge(row, &hasBegun)
+        try await beginMerge(row, into: identity, &hasBegun)
       } catch {
         // Somebody else has the base, or there are no loop devices: it is as it was.
         if !hasBegun { try move(&row, to: .paused, isDurable: true) }
@@ -69,13 +71,24 @@ extension Sandboxes {
 
   /// Makes the device that merges, unless it is there.
   ///
-  /// - Parameter hasBegun: Set when the base may have been written to.
-  private func beginMerge(_ row: SandboxJournal.Row, _ hasBegun: inout Bool) async throws(BlockError) {
+  /// - Parameters:
+  ///   - identity: Which file the base is; `nil` if it has a part of the changes already, so that its content tells nothing.
+  ///   - hasBegun: Set when the base may have been written to.
+  private func beginMerge(
+    _ row: SandboxJournal.Row, into identity: FileIdentity?, _ hasBegun: inout Bool
+  ) async throws(BlockError) {
     let devices = try self.devices
     if try devices.mapper.info(devices.disk(row)) != nil { return }
     // What an interrupted merge has left of the store is still one that can be read.
     let store = try await StoreFile.open(row)
     let base = try HeldFile(row.base, isShared: false)
+    let byteCount = try HeldFile.status(of: base.descriptor, row.base).st_size
+    guard identity == nil || base.identity == identity, Int64(byteCount) == row.baseSize else {
+      throw BlockError(
+        .conflict, step: "merge into", object: row.base,
+        cause: "it is not the base: inode \(base.identity.inode) of \(byteCount) bytes was found",
+        remedy: "Put the base back.")
+    }
     try options.onStep("merge loops")
     let baseLoop = try devices.registry.attach(
       base,
@@ -98,7 +111,7 @@ extension Sandboxes {
   /// Brings a merge to its end; begun again, it goes on where it was.
   private func finishMerge(_ row: SandboxJournal.Row) async throws(BlockError) {
     var hasBegun = true
-    try await beginMerge(row, &hasBegun)
+    try await beginMerge(row, into: nil, &hasBegun)
     try await withWork(row.name, "merge") { [self] progress async throws(BlockError) in
       let devices = try self.devices
       try await waitForMerge(row, devices, progress)

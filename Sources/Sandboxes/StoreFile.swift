@@ -97,6 +97,7 @@ struct StoreFile: Sendable {
   static func open(_ row: SandboxJournal.Row) async throws(BlockError) -> StoreFile {
     let file = try file(of: row)
     let held = try HeldFile(row.store, isShared: false)
+    try held.checkIsSame(file)
     let header = try await header(of: row, in: file)
     if header.kind == .snapshot {
       _ = try await exceptions(in: file, header, Workspace())
