@@ -24,6 +24,15 @@ public struct AttachRequest: Sendable, Hashable, Codable {
   }
 }
 
+/// The body of a request to reset what an attachment remembers: `POST /v1/attachments/ID/reset`.
+public struct ResetRequest: Sendable, Hashable, Codable {
+  /// Whether flushes are to begin anew after one has failed.
+  public var flushError: Bool?
+
+  /// Makes a request; the parameter is that of the property.
+  public init(flushError: Bool?) { self.flushError = flushError }
+}
+
 /// Who is to serve a backstore that is made for an overlaybd image.
 public enum BackstoreChoice: String, Sendable, Codable, CaseIterable {
   /// Another process of the host, if one runs that serves overlaybd images; else this engine.

@@ -18,6 +18,10 @@ public struct ServerOrder: Sendable, Codable {
   public var byteCount: UInt64
   /// What was set in the disk's mode pages when it was served last (``ServerStatus/settings``); `nil` if nothing is known.
   public var settings: UInt32?
+  /// What an earlier data server has served: nothing else is to take its place; `nil` if nothing was.
+  public var pin: ImagePin?
+  /// The flush that has failed in an earlier one, and that nobody has reset.
+  public var flushFailure: FlushFailure?
 
   /// What a data server finds when it begins.
   public enum Start: String, Sendable, Codable {
@@ -54,6 +58,8 @@ public enum DeviceChange: Sendable, Hashable, Codable {
   case writeCache(Bool)
   /// It is to have another configuration.
   case configuration(String)
+  /// Its flushes are to begin anew: somebody knows what the one that failed has lost.
+  case resetFlushFailure
 }
 
 /// What the manager tells a data server.
@@ -163,6 +169,10 @@ public struct ServerStatus: Sendable, Hashable, Codable {
   public var layers: Int
   /// What was set in the mode pages of a SCSI disk: the next data server goes on with it.
   public var settings: UInt32?
+  /// What is served, for the next one who serves it.
+  public var pin: ImagePin?
+  /// The flush that has failed, if one has.
+  public var flushFailure: FlushFailure?
   /// Things that a user should know.
   public var notices: [String]
   /// What the server says of itself, in the first message of a connection; `nil` from a release that spoke version 1.

@@ -123,6 +123,18 @@ public struct APIServer: Sendable {
         try await manager.handOver(try Self.id(context))
       }
     }
+    router.post("/v1/attachments/:id/reset") { request, context in
+      try await Self.explained { () async throws(BlockError) in
+        let order: ResetRequest = try await Self.body(of: request)
+        let id = try Self.id(context)
+        guard order.flushError == true else {
+          throw BlockError(
+            .invalidArgument, step: "reset", object: id.text, cause: "nothing is named that is to be reset",
+            remedy: "Send {\"flushError\": true}.")
+        }
+        return try await manager.resetFlushFailure(id)
+      }
+    }
     SandboxRoutes(sandboxes: sandboxes).add(to: router)
     VolumeRoutes(volumes: volumes, sandboxes: sandboxes).add(to: router)
     return router

@@ -20,7 +20,7 @@ public struct DataServer {
     case exported(connection: UInt32)
     case made(Result<any ServedDevice, BlockError>)
     case changed(BlockError?, request: UInt64?, for: Peer)
-    case settingsChanged
+    case statusChanged
     case deviceEnded(ServedEnd)
     case nobodyCame
   }
@@ -161,7 +161,7 @@ public struct DataServer {
         return 1
       case .changed(let error, let request, for: let asker):
         if asker === peer { tell(.changed(error.map(ErrorMessage.init)), request: request) }
-      case .settingsChanged:
+      case .statusChanged:
         // Before the device is made known, its status says it.
         if let device { tell(.status(device.status)) }
       case .deviceEnded(let end):
@@ -258,7 +258,7 @@ public struct DataServer {
       do throws(BlockError) {
         let made = try await makeServedDevice(
           order, handler, log: log, onConnection: { post.yield(.exported(connection: $0)) },
-          onSettingsChange: { post.yield(.settingsChanged) })
+          onStatusChange: { post.yield(.statusChanged) })
         post.yield(.made(.success(made)))
       } catch {
         post.yield(.made(.failure(error)))

@@ -9,7 +9,7 @@ import TransportFUSE
 
 /// An image over FUSE, and the loop device on top.
 final class LoopServedDevice: ServedDevice {
-  let status: ServerStatus
+  private let initialStatus: ServerStatus
   private let image: ServedImage
   private let export: FUSEExport
   // The loop device goes when the last one who has it open closes it; this is our part in that.
@@ -22,18 +22,22 @@ final class LoopServedDevice: ServedDevice {
   ///   - handler: What opens the disk; `nil` for the engine's own.
   ///   - log: Where trouble goes.
   ///   - onConnection: Told the number of the FUSE connection as soon as there is one.
+  ///   - onStatusChange: Called, on any thread, when the status is another one.
   /// - Throws: A `BlockError`; nothing is left then.
   static func make(
-    _ order: ServerOrder, _ handler: (any Handler)?, log: Logger, onConnection: (UInt32) -> Void
+    _ order: ServerOrder, _ handler: (any Handler)?, log: Logger, onConnection: (UInt32) -> Void,
+    onStatusChange: @escaping @Sendable () -> Void
   ) async throws(BlockError) -> LoopServedDevice {
     let executor = BlockingExecutor(label: "waiting requests")
+    let files = PinnedFiles(LinuxFileSystem(), for: order, onChange: onStatusChange)
     let image = try await withTaskExecutorPreference(executor) { () async throws(BlockError) in
-      guard let handler else { return try await ServedImage.open(order.spec) }
+      guard let handler else { return try await ServedImage.open(order.spec, files) }
       // What follows the handler's name is the path of the order.
       var opening = HandlerOpening(order.spec.path)
       opening.isReadOnly = order.spec.isReadOnly
-      return try await ServedImage.open(handler, opening, log)
+      return try await ServedImage.open(handler, opening, files, log)
     }
+    try image.check(order)
     for notice in image.notices { log.notice("\(notice)") }
     let limiter = LogLimiter(log)
     let started = try FUSEExport.start(
@@ -69,10 +73,17 @@ final class LoopServedDevice: ServedDevice {
   private init(
     _ status: ServerStatus, _ image: ServedImage, _ export: FUSEExport, _ loop: consuming LoopDevice
   ) {
-    self.status = status
+    initialStatus = status
     self.image = image
     self.export = export
     self.loop = Mutex(loop)
+  }
+
+  var status: ServerStatus {
+    var status = initialStatus
+    status.pin = image.pin
+    status.flushFailure = image.files?.flushFailure
+    return status
   }
 
   var counters: RequestCounters.Snapshot { export.counters }
@@ -86,7 +97,7 @@ final class LoopServedDevice: ServedDevice {
 
   func stop() throws(BlockError) {
     throw BlockError(
-      .unsupported, step: "hand over", object: status.device ?? status.exportName,
+      .unsupported, step: "hand over", object: initialStatus.device ?? initialStatus.exportName,
       cause: "a loop device over FUSE goes with its data server")
   }
 
@@ -96,8 +107,12 @@ final class LoopServedDevice: ServedDevice {
   }
 
   func change(_ change: DeviceChange) async throws(BlockError) {
+    if case .resetFlushFailure = change {
+      image.files?.resetFlushFailure()
+      return
+    }
     throw BlockError(
-      .unsupported, step: "change", object: status.device ?? status.exportName,
+      .unsupported, step: "change", object: initialStatus.device ?? initialStatus.exportName,
       cause: "a loop device over FUSE cannot change while it is in use",
       remedy: "Detach it and attach it anew.")
   }

@@ -15,6 +15,7 @@ final class RingServedDevice: ServedDevice {
   private let image: ServedImage
   private let unit: LogicalUnit
   private let export: TCMUExport
+  private let onStatusChange: @Sendable () -> Void
   private let log: Logger
 
   /// Opens an order's image and serves the backstore's ring.
@@ -23,7 +24,7 @@ final class RingServedDevice: ServedDevice {
   ///   what opening the image throws.
   static func make(
     _ order: ServerOrder, _ handler: (any Handler)?, log: Logger,
-    onSettingsChange: @escaping @Sendable () -> Void
+    onStatusChange: @escaping @Sendable () -> Void
   ) async throws(BlockError) -> RingServedDevice {
     guard let spec = order.spec.backstore else {
       throw BlockError(.invalidArgument, step: "serve", object: order.id.text, cause: "it has no backstore")
@@ -35,14 +36,16 @@ final class RingServedDevice: ServedDevice {
     }
     let executor = BlockingExecutor(label: "waiting requests")
     let growth = Growth()
+    let files = PinnedFiles(LinuxFileSystem(), for: order, onChange: onStatusChange)
     let image = try await withTaskExecutorPreference(executor) { () async throws(BlockError) in
-      guard let handler, order.start != .drain else { return try await open(order, spec, kernel, log) }
-      return try await open(order, spec, kernel, handler, growth, log)
+      guard let handler, order.start != .drain else { return try await open(order, spec, kernel, files) }
+      return try await open(order, spec, kernel, handler, growth, files, log)
     }
+    try image.check(order)
     for notice in image.notices { log.notice("\(notice)") }
     var options = options(backstore, kernel, image)
     if order.start != .fresh { options.settings = order.settings }
-    options.onSettingsChange = onSettingsChange
+    options.onSettingsChange = onStatusChange
     let unit = LogicalUnit(image.volume, options)
     if options.settings != nil, let setting = image.cacheSetting { try await setting(!unit.isWriteThrough) }
     growth.notify(unit)
@@ -56,31 +59,33 @@ final class RingServedDevice: ServedDevice {
       }
     var status = image.status(exportName: order.exportName)
     status.ring = "uio\(entry.number)"
-    return RingServedDevice(status, image, unit, export, log)
+    return RingServedDevice(status, image, unit, export, onStatusChange, log)
   }
 
   private init(
-    _ status: ServerStatus, _ image: ServedImage, _ unit: LogicalUnit, _ export: TCMUExport, _ log: Logger
+    _ status: ServerStatus, _ image: ServedImage, _ unit: LogicalUnit, _ export: TCMUExport,
+    _ onStatusChange: @escaping @Sendable () -> Void, _ log: Logger
   ) {
     initialStatus = status
     self.image = image
     self.unit = unit
     self.export = export
+    self.onStatusChange = onStatusChange
     self.log = log
   }
 
   private static func open(
-    _ order: ServerOrder, _ spec: BackstoreSpec, _ kernel: Backstore.Status, _ log: Logger
+    _ order: ServerOrder, _ spec: BackstoreSpec, _ kernel: Backstore.Status, _ files: PinnedFiles
   ) async throws(BlockError) -> ServedImage {
     if order.start == .drain { return .lost(byteCount: order.byteCount, blockSize: kernel.blockSize) }
-    guard spec.role == .served else { return try await ServedImage.open(order.spec) }
+    guard spec.role == .served else { return try await ServedImage.open(order.spec, files) }
     return try await ServedImage.open(
-      spec, byteCount: kernel.byteCount, blockSize: kernel.blockSize, isReopen: order.start != .fresh, log)
+      spec, byteCount: kernel.byteCount, blockSize: kernel.blockSize, isReopen: order.start != .fresh, files)
   }
 
   private static func open(
     _ order: ServerOrder, _ spec: BackstoreSpec, _ kernel: Backstore.Status, _ handler: any Handler,
-    _ growth: Growth, _ log: Logger
+    _ growth: Growth, _ files: PinnedFiles, _ log: Logger
   ) async throws(BlockError) -> ServedImage {
     guard spec.subtype == handler.subtype else {
       throw BlockError(
@@ -103,7 +108,7 @@ final class RingServedDevice: ServedDevice {
       }
       growth.happened()
     }
-    return try await ServedImage.open(handler, opening, log)
+    return try await ServedImage.open(handler, opening, files, log)
   }
 
   private static func options(
@@ -126,6 +131,8 @@ final class RingServedDevice: ServedDevice {
   var status: ServerStatus {
     var status = initialStatus
     status.settings = unit.settings
+    status.pin = image.pin
+    status.flushFailure = image.files?.flushFailure
     return status
   }
 
@@ -154,9 +161,12 @@ final class RingServedDevice: ServedDevice {
     case .size(let byteCount):
       try await image.resize(to: byteCount)
       unit.noteCapacityChange()
+      // Whoever opens it next has to find as much.
+      onStatusChange()
     case .writeCache(let isOn):
       try await image.cacheSetting?(isOn)
       try await unit.setWriteCache(isOn)
+    case .resetFlushFailure: image.files?.resetFlushFailure()
     case .configuration:
       throw BlockError(
         .unsupported, step: "change", object: initialStatus.exportName,

@@ -55,14 +55,15 @@ protocol ServedDevice: AnyObject, Sendable {
 ///   - handler: What opens the disk; `nil` for the engine's own.
 ///   - log: Where trouble goes.
 ///   - onConnection: Told the number of a FUSE connection as soon as there is one.
-///   - onSettingsChange: Called, on any thread, when the status has other settings.
+///   - onStatusChange: Called, on any thread, when the status is another one.
 /// - Throws: A `BlockError`; nothing of ours is left then.
 func makeServedDevice(
   _ order: ServerOrder, _ handler: (any Handler)?, log: Logger, onConnection: (UInt32) -> Void,
-  onSettingsChange: @escaping @Sendable () -> Void
+  onStatusChange: @escaping @Sendable () -> Void
 ) async throws(BlockError) -> any ServedDevice {
   if order.spec.backstore == nil {
-    return try await LoopServedDevice.make(order, handler, log: log, onConnection: onConnection)
+    return try await LoopServedDevice.make(
+      order, handler, log: log, onConnection: onConnection, onStatusChange: onStatusChange)
   }
-  return try await RingServedDevice.make(order, handler, log: log, onSettingsChange: onSettingsChange)
+  return try await RingServedDevice.make(order, handler, log: log, onStatusChange: onStatusChange)
 }

@@ -8,10 +8,11 @@ extension ServedImage {
   /// - Parameters:
   ///   - handler: The handler.
   ///   - opening: What the disk is opened with; its messages go to the log.
+  ///   - files: The host's files, of which the engine opens none for it.
   ///   - log: Where the handler's messages go.
   /// - Throws: What the handler throws.
   static func open(
-    _ handler: any Handler, _ opening: HandlerOpening, _ log: Logger
+    _ handler: any Handler, _ opening: HandlerOpening, _ files: PinnedFiles, _ log: Logger
   ) async throws(BlockError) -> ServedImage {
     var opening = opening
     // A failing disk has much to say; what it says while it is opened or closed is little.
@@ -29,6 +30,7 @@ extension ServedImage {
     image.cacheSetting = opened.setWriteCache
     image.closing = opened.close
     image.traits = opened.traits
+    image.files = files
     return image
   }
 }

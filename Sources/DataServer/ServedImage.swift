@@ -28,27 +28,37 @@ struct ServedImage: Sendable {
   var closing: @Sendable () async -> Void = {}
   /// What a handler says of the disk; `nil` for the engine's own.
   var traits: VolumeTraits?
+  /// The files that were opened for it, none of a handler's; `nil` if it is not what it seems.
+  var files: PinnedFiles?
+  /// Its layers from the bottom up, as a pin has them.
+  var layerPins: [ImagePin.Layer] = []
   /// Whether writes may be lost in a power cut until they are flushed.
   var hasWriteCache: Bool { traits?.hasWriteCache ?? !volume.geometry.isReadOnly }
 
   /// Opens the image of an attachment.
   ///
-  /// - Throws: A `BlockError` that names file, field and offset.
-  static func open(_ spec: AttachmentSpec) async throws(BlockError) -> ServedImage {
+  /// - Throws: A `BlockError` that names file, field and offset; `conflict` for one that is not what was served.
+  static func open(_ spec: AttachmentSpec, _ files: PinnedFiles) async throws(BlockError) -> ServedImage {
     let reference = ImageReference(
       spec.scheme.flatMap(ImageReference.Scheme.init(rawValue:)), spec.path, relativeTo: "/")
     // What raw: means was decided when the ID was attached first; its user may have written anything since.
-    return try await open(reference, isReadOnly: spec.isReadOnly, takesContainers: true)
+    return try await open(reference, isReadOnly: spec.isReadOnly, takesContainers: true, files)
   }
 
   private static func open(
-    _ reference: ImageReference, isReadOnly: Bool, takesContainers: Bool
+    _ reference: ImageReference, isReadOnly: Bool, takesContainers: Bool, _ files: PinnedFiles
   ) async throws(BlockError) -> ServedImage {
     let options = ImageOptions(
       isReadOnly: isReadOnly, writesResultFile: true, takesContainers: takesContainers)
-    let image = try await Image.open(reference, options, .linux)
-    return ServedImage(
+    let image = try await Image.open(reference, options, files.services)
+    var served = ServedImage(
       image.volume, format: image.format.rawValue, layers: image.layers.count, notices: image.notices)
+    served.files = files
+    served.layerPins = image.layers.map { layer in
+      ImagePin.Layer(
+        path: layer.path, uuid: layer.uuid, parentUUID: layer.parentUUID, byteCount: layer.virtualSize)
+    }
+    return served
   }
 
   /// A disk that is no more than a volume.
@@ -98,7 +108,20 @@ struct ServedImage: Sendable {
     status.format = format
     status.layers = layers
     status.notices = notices
+    status.pin = pin
+    status.flushFailure = files?.flushFailure
     return status
+  }
+
+  /// What the next one who opens it has to find; `nil` for a disk that stands for one that is lost.
+  var pin: ImagePin? { files?.pin(layers: layerPins, volume.geometry) }
+
+  /// Refuses what is not the image that was served: another one would appear under a mounted file system.
+  ///
+  /// - Throws: `conflict` with the file and what differs.
+  func check(_ order: ServerOrder) throws(BlockError) {
+    guard let served = order.pin, let pin else { return }
+    try served.check(pin)
   }
 }
 
@@ -112,10 +135,10 @@ extension ServedImage {
   ///   - byteCount: The size that the kernel was told, in bytes; 0 if it was told none.
   ///   - blockSize: The logical block size in bytes.
   ///   - isReopen: Whether it was served before.
-  ///   - log: Where a handler's messages go.
+  ///   - files: The host's files.
   /// - Throws: `unsupported` for a subtype that is not known; what opening it throws.
   static func open(
-    _ backstore: BackstoreSpec, byteCount: UInt64, blockSize: Int, isReopen: Bool, _ log: Logger
+    _ backstore: BackstoreSpec, byteCount: UInt64, blockSize: Int, isReopen: Bool, _ files: PinnedFiles
   ) async throws(BlockError) -> ServedImage {
     guard blockSize == 512 || blockSize == 4096 else {
       throw BlockError(
@@ -126,14 +149,17 @@ extension ServedImage {
     case .overlaybd:
       return try await open(
         ImageReference(.overlaybd, backstore.overlaybdPath, relativeTo: "/"), isReadOnly: false,
-        takesContainers: isReopen)
+        takesContainers: isReopen, files)
     case .ashlar:
       return try await open(
-        try ImageReference(backstore.detail, relativeTo: "/"), isReadOnly: false, takesContainers: isReopen)
-    case .file: return try await openFile(backstore, byteCount, blockSize, isReopen: isReopen)
+        try ImageReference(backstore.detail, relativeTo: "/"), isReadOnly: false, takesContainers: isReopen,
+        files)
+    case .file: return try await openFile(backstore, byteCount, blockSize, isReopen: isReopen, files)
     case .null:
       let geometry = try geometry(backstore, byteCount, blockSize)
-      return ServedImage(NullVolume(geometry), format: "null")
+      var image = ServedImage(NullVolume(geometry), format: "null")
+      image.files = files
+      return image
     case nil:
       throw BlockError(
         .unsupported, step: "serve", object: backstore.configuration,
@@ -143,15 +169,15 @@ extension ServedImage {
 
   /// A file as tcmu-runner's handler takes it: made if it is not there, and as large as the disk.
   private static func openFile(
-    _ backstore: BackstoreSpec, _ byteCount: UInt64, _ blockSize: Int, isReopen: Bool
+    _ backstore: BackstoreSpec, _ byteCount: UInt64, _ blockSize: Int, isReopen: Bool, _ files: PinnedFiles
   ) async throws(BlockError) -> ServedImage {
     let geometry = try geometry(backstore, byteCount, blockSize)
-    let files = HostServices.linux.files
     let path = backstore.detail
     let file: any BlockFile
     do {
       file = try await files.open(path, for: .readWrite)
-    } catch  where error.kind == .notFound {
+    } catch  where error.kind == .notFound && !isReopen {
+      // One that was served has gone since: zeros would take the place of what it held.
       file = try await files.create(path, byteCount: geometry.byteCount)
     }
     if !isReopen { try await ImageReference.checkBackstoreFile(file) }
@@ -160,7 +186,9 @@ extension ServedImage {
     try await file.extend(to: geometry.byteCount)
     let volume = try RawVolume(
       file, isReadOnly: false, byteCount: geometry.byteCount, blockSize: geometry.logicalBlockSize)
-    return ServedImage(volume, format: "file")
+    var image = ServedImage(volume, format: "file")
+    image.files = files
+    return image
   }
 
   private static func geometry(

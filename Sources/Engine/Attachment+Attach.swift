@@ -74,11 +74,12 @@ extension Attachment {
     try reap(pid)
     let link = try ServerLink(path)
     connect(link, isOurChild: true)
-    try link.send(
-      .attach(
-        ServerOrder(
-          id: id, exportName: exportName, spec: spec, queueCount: Self.queueCount, start: start,
-          byteCount: status?.size ?? 0, settings: status?.settings)))
+    var order = ServerOrder(
+      id: id, exportName: exportName, spec: spec, queueCount: Self.queueCount, start: start,
+      byteCount: status?.size ?? 0, settings: status?.settings)
+    order.pin = try row.decodedPin()
+    order.flushFailure = try row.decodedFlushFailure()
+    try link.send(.attach(order))
   }
 
   /// Two queues keep a disk busy on any machine; more than four only wait for each other.

@@ -40,6 +40,9 @@ extension Attachment {
         .unavailable, step: "hand over", object: id.text, cause: problem ?? "it has no data server now",
         remedy: "See: ashlar inspect \(id).")
     }
+    // The one that serves has the right files open; the next one would find others, and requests would wait.
+    try await checkFiles(
+      "hand over", remedy: "Put back what was there; until then the data server that has it open goes on.")
     handover = .asked
     defer { handover = nil }
     let request = nextRequest()

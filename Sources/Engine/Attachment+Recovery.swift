@@ -24,6 +24,9 @@ extension Attachment {
       switch state {
       case .attaching: try await attach(start)
       case .attached:
+        if isServerAlive || objects.outlivesServer {
+          try await checkFiles("attach", remedy: "Detach it first, or choose another ID.")
+        }
         guard try await confirm() else { return .success(nil) }
       case .detaching:
         throw BlockError(

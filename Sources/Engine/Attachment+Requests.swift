@@ -97,7 +97,7 @@ extension Attachment {
     }
     let before = self.status
     self.status = status
-    if state == .attached, status.isServing, status.settings != before?.settings { note(status) }
+    noteNews(status, before: before)
     if state == .attached { problem = nil }
     if let hold, status.isServing { self.hold = hold }
     if status.isServing { settle(.success(status)) }
@@ -133,15 +133,5 @@ extension Attachment {
     guard let request else { return }
     counterRequests.take(nil, for: request)
     changeRequests.take(.failure(error), for: request)
-  }
-
-  /// Writes down what is to hold for the next data server as well.
-  private func note(_ status: ServerStatus) {
-    do throws(BlockError) {
-      try row.note(status)
-      save()
-    } catch {
-      context.log.error("\(id): \(error)")
-    }
   }
 }

@@ -224,6 +224,7 @@ actor Attachment {
       info.state = .failed
       info.problem = problem ?? "the data server is gone"
     }
+    if let flushProblem { info.problem = (info.problem.map { "\($0); " } ?? "") + flushProblem }
     info.device = row.device
     if info.state == .attached, row.device != nil { info.link = context.directories.link(id) }
     if let server, link != nil { info.server = .init(pid: server.pid) }

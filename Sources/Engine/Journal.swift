@@ -35,6 +35,10 @@ package struct Journal: Sendable {
     package var connection: Int64?
     /// What the data server said of the device: a ``ServerStatus`` as JSON; `nil` until it is there.
     package var status: String?
+    /// What is served: an ``ImagePin`` as JSON; `nil` until something is.
+    package var pin: String?
+    /// The flush that failed in a data server: a ``BlockCore/FlushFailure`` as JSON; `nil` if none did, or it was reset.
+    package var flushFailure: String?
   }
 
   /// A row, or what is left of one.
@@ -73,6 +77,12 @@ package struct Journal: Sendable {
         table.column("device", .text)
         table.column("connection", .integer)
         table.column("status", .text)
+      }
+    }
+    migrator.registerMigration("2: pins and failed flushes") { database in
+      try database.alter(table: Row.databaseTableName) { table in
+        table.add(column: "pin", .text)
+        table.add(column: "flushFailure", .text)
       }
     }
     return migrator
@@ -146,7 +156,28 @@ extension Journal.Row {
     // That of a backstore is not the data server's.
     if let device = status.device { self.device = device }
     connection = status.connection.map(Int64.init)
-    self.status = String(decoding: try encodeMessage(status), as: UTF8.self)
+    // A server that only makes everything fail serves nothing.
+    if let pin = status.pin { self.pin = String(decoding: try encodeMessage(pin), as: UTF8.self) }
+    // Nobody but a user takes it back.
+    if flushFailure == nil, let failure = status.flushFailure {
+      flushFailure = String(decoding: try encodeMessage(failure), as: UTF8.self)
+    }
+    var rest = status
+    rest.pin = nil
+    rest.flushFailure = nil
+    self.status = String(decoding: try encodeMessage(rest), as: UTF8.self)
+  }
+
+  /// What is served, unpacked.
+  package func decodedPin() throws(BlockError) -> ImagePin? {
+    guard let pin else { return nil }
+    return try decodeMessage(ImagePin.self, Array(pin.utf8))
+  }
+
+  /// The flush that failed, unpacked.
+  package func decodedFlushFailure() throws(BlockError) -> FlushFailure? {
+    guard let flushFailure else { return nil }
+    return try decodeMessage(FlushFailure.self, Array(flushFailure.utf8))
   }
 
   /// What the data server has said of the device, unpacked.

@@ -168,6 +168,17 @@ public actor Manager {
     return try await attachment.inTurn { attachment in await attachment.handOverOrExplain() }
   }
 
+  /// Has the flushes of a device begin anew after one has failed: somebody has seen to what it lost.
+  ///
+  /// - Returns: The attachment. One of which no flush has failed stays as it is.
+  /// - Throws: `notFound`; what kept its data server from it.
+  public func resetFlushFailure(_ id: AttachmentID) async throws(BlockError) -> AttachmentInfo {
+    begin()
+    defer { end() }
+    let attachment = try find(id)
+    return try await attachment.inTurn { attachment in await attachment.resetFlushFailure() }
+  }
+
   /// All attachments, the oldest first.
   public func list() async -> [AttachmentInfo] {
     begin()

@@ -20,6 +20,13 @@ public struct Image: Sendable {
     public let targetPath: String?
     /// The gzip file around that tar, if there is one.
     public let gzip: GzipSource?
+
+    /// The UUID in its header.
+    public var uuid: String { layer.header.uuid }
+    /// The UUID of the layer beneath, as its header has it.
+    public var parentUUID: String { layer.header.parentUUID }
+    /// The size in bytes that it gives the disk; 0 to inherit it.
+    public var virtualSize: UInt64 { layer.virtualSize }
   }
 
   /// What kind of image it is.

@@ -9,8 +9,8 @@ struct Ashlar: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ashlar", abstract: "Turns images into Linux block devices.", version: Release.version,
     subcommands: [
-      AttachCommand.self, DetachCommand.self, ListCommand.self, InspectCommand.self, MountCommand.self,
-      UnmountCommand.self, ImageCommand.self, DoctorCommand.self, DaemonCommand.self,
+      AttachCommand.self, DetachCommand.self, ListCommand.self, InspectCommand.self, ResetCommand.self,
+      MountCommand.self, UnmountCommand.self, ImageCommand.self, DoctorCommand.self, DaemonCommand.self,
       VolumeCommand.self, SandboxCommand.self,
     ])
 

@@ -1,0 +1,169 @@
+import Attachments
+import BlockCore
+import Hashing
+import LinuxIO
+import Synchronization
+
+/// The files of a host, as an image that is to be served opens them: it notes what each of them was, and refuses one that
+/// is not what was served before.
+///
+/// What is noted comes from the descriptor that is open, not from a second walk along the path.
+final class PinnedFiles: FileSystem {
+  private struct Entry {
+    var file: ImagePin.File
+    /// The file that is written to: its size is what it is now.
+    var open: (any BlockFile)?
+  }
+
+  private let base: any FileSystem
+  private let served: ImagePin?
+  private let lostFlush: FlushFailure?
+  private let onChange: @Sendable () -> Void
+  /// By the bytes of the path: to Swift, texts that look the same are equal.
+  private let entries = Mutex<[[UInt8]: Entry]>([:])
+
+  /// Makes a view of a host's files.
+  ///
+  /// - Parameters:
+  ///   - base: The host's.
+  ///   - order: What an earlier data server has served, if one has, and the flush that failed in it.
+  ///   - onChange: Told, on any thread, that a flush has failed.
+  init(
+    _ base: any FileSystem, for order: ServerOrder, onChange: @escaping @Sendable () -> Void
+  ) {
+    self.base = base
+    served = order.pin
+    lostFlush = order.flushFailure
+    self.onChange = onChange
+  }
+
+  /// The host, with these files.
+  var services: HostServices {
+    let host = HostServices.linux
+    return HostServices(files: self, clock: host.clock, random: host.random)
+  }
+
+  /// What was opened.
+  func pin(layers: [ImagePin.Layer], _ geometry: VolumeGeometry) -> ImagePin {
+    let files = entries.withLock { entries in
+      entries.values.map { entry in
+        var file = entry.file
+        // An open file can be looked at; if not, what it was is as good.
+        if let open = entry.open, let state = try? open.currentState() { file.state = state }
+        return file
+      }
+    }
+    return ImagePin(
+      files: files.sorted { $0.path < $1.path }, layers: layers,
+      disk: .init(byteCount: geometry.byteCount, isReadOnly: geometry.isReadOnly))
+  }
+
+  /// The first flush that has failed; `nil` if none has.
+  var flushFailure: FlushFailure? {
+    entries.withLock { entries in
+      entries.values.compactMap { $0.open?.flushes.failure }.min { $0.happenedAt < $1.happenedAt }
+    }
+  }
+
+  /// Has flushes begin anew: somebody knows what was lost.
+  func resetFlushFailure() {
+    entries.withLock { entries in
+      for entry in entries.values { entry.open?.flushes.set(nil) }
+    }
+  }
+
+  // MARK: Opening
+
+  func open(_ path: String, for access: FileAccess) async throws(BlockError) -> any BlockFile {
+    let file = try await base.open(path, for: access)
+    try note(path, file, access)
+    return file
+  }
+
+  func create(_ path: String, byteCount: UInt64) async throws(BlockError) -> any BlockFile {
+    let file = try await base.create(path, byteCount: byteCount)
+    try note(path, file, .readWrite)
+    return file
+  }
+
+  func contents(of path: String, limit: Int) async throws(BlockError) -> [UInt8] {
+    let bytes = try await base.contents(of: path, limit: limit)
+    let digest = try SHA256.digest(of: bytes.span.bytes).description
+    let state = entries.withLock { $0[Array(path.utf8)]?.file.state }
+    let found = ImagePin.File(
+      path: path, role: .configuration,
+      state: state ?? FileState(device: 0, inode: 0, byteCount: UInt64(bytes.count), modified: 0),
+      sha256: digest)
+    if let difference = served?.file(path)?.difference(to: found.state, sha256: digest) {
+      throw ImagePin.changed(path, difference)
+    }
+    entries.withLock { $0[Array(path.utf8)] = Entry(file: found) }
+    return bytes
+  }
+
+  private func note(_ path: String, _ file: any BlockFile, _ access: FileAccess) throws(BlockError) {
+    let isWritable = access == .readWrite
+    let state = try file.currentState()
+    if let served {
+      guard let known = served.file(path) else {
+        if served.version != ImagePin.currentVersion { return try add(path, file, state, isWritable) }
+        throw ImagePin.changed(path, "it was not among the files that were served")
+      }
+      // A configuration is opened to be recognised, and read later.
+      if known.role != .configuration, let difference = known.difference(to: state, sha256: nil) {
+        throw ImagePin.changed(path, difference)
+      }
+    }
+    try add(path, file, state, isWritable)
+  }
+
+  private func add(
+    _ path: String, _ file: any BlockFile, _ state: FileState, _ isWritable: Bool
+  ) throws(BlockError) {
+    if isWritable {
+      if let lostFlush, lostFlush.file.utf8.elementsEqual(path.utf8) { file.flushes.set(lostFlush) }
+      file.flushes.observe(onChange)
+    }
+    let entry = Entry(
+      file: .init(path: path, role: isWritable ? .writable : .constant, state: state),
+      open: isWritable ? file : nil)
+    let key = Array(path.utf8)
+    // One image may name a file twice, and opens it to recognise it.
+    let difference = entries.withLock { entries -> String? in
+      guard let before = entries[key]?.file else {
+        entries[key] = entry
+        return nil
+      }
+      if before.role == .configuration { return nil }
+      if isWritable { entries[key] = entry }
+      return state.difference(from: before.state, isWritable: isWritable || before.role == .writable)
+    }
+    guard let difference else { return }
+    throw BlockError(
+      .busy, step: "open", object: path,
+      cause: "it was replaced or changed while the image was opened: \(difference)",
+      remedy: "Try again when nobody changes it.")
+  }
+
+  // MARK: What needs no note
+
+  func resolve(_ path: String) throws(BlockError) -> String { try base.resolve(path) }
+
+  func exists(_ path: String) -> Bool { base.exists(path) }
+
+  func kind(of path: String) throws(BlockError) -> FileKind? { try base.kind(of: path) }
+
+  func rename(_ path: String, to target: String, replaces: Bool) async throws(BlockError) {
+    try await base.rename(path, to: target, replaces: replaces)
+  }
+
+  func remove(_ path: String) throws(BlockError) { try base.remove(path) }
+
+  func replaceContents(
+    of path: String, with bytes: [UInt8], sparing spared: Set<FileIdentity>
+  ) async throws(BlockError) {
+    try await base.replaceContents(of: path, with: bytes, sparing: spared)
+  }
+
+  func identity(of path: String) -> FileIdentity? { base.identity(of: path) }
+}

@@ -1,0 +1,84 @@
+import Attachments
+import BlockCore
+import FoundationEssentials
+import LinuxIO
+import Logging
+
+// What is served, and what became of it: held against what the paths lead to now.
+extension Attachment {
+  /// Throws if a path no longer leads to the file that is served.
+  ///
+  /// - Parameter step: What is being done.
+  /// - Throws: `conflict` with the file and what differs; `timedOut` if a file system does not answer.
+  func checkFiles(_ step: String, remedy: String) async throws(BlockError) {
+    guard let pin = try row.decodedPin() else { return }
+    let deadline = context.deadlines.readBack
+    let outcome = await Race.first(within: deadline, clock: context.services.clock) {
+      () -> Result<ImagePin.Replacement?, BlockError> in
+      do throws(BlockError) {
+        return .success(
+          try await Blocking.run("look at files") { () throws(BlockError) in try pin.replacement() })
+      } catch {
+        return .failure(error)
+      }
+    }
+    guard let outcome else {
+      throw BlockError(
+        .timedOut, step: step, object: id.text,
+        cause: "the files that it serves could not be looked at within \(deadline)",
+        remedy: "Look at what the file system that they are in does.")
+    }
+    guard let replacement = try outcome.get() else { return }
+    throw BlockError(
+      .conflict, step: step, object: id.text,
+      cause: "\(replacement.path) is not the file that it serves: \(replacement.difference)", remedy: remedy)
+  }
+
+  /// Notes what is to hold for the next data server as well, if it is news.
+  func noteNews(_ status: ServerStatus, before: ServerStatus?) {
+    guard status.isServing else { return }
+    let isLost = status.flushFailure != nil && row.flushFailure == nil
+    if isLost, let failure = status.flushFailure {
+      context.log.error("\(id): \(failure.error)")
+    }
+    guard isLost || (state == .attached && (status.settings != before?.settings || status.pin != before?.pin))
+    else { return }
+    do throws(BlockError) {
+      try row.note(status)
+      save()
+    } catch {
+      context.log.error("\(id): \(error)")
+    }
+  }
+
+  /// What users are told of a flush that failed; `nil` if none has, or it was reset.
+  var flushProblem: String? {
+    let failure: FlushFailure
+    do throws(BlockError) {
+      guard let known = try row.decodedFlushFailure() else { return nil }
+      failure = known
+    } catch {
+      return "\(error)"
+    }
+    let time = Date.ISO8601FormatStyle().format(Date(timeIntervalSince1970: failure.happenedAt))
+    return
+      "a flush of \(failure.file) failed at \(time) (\(failure.cause)): data that was written may be lost, and "
+      + "flushes fail until somebody who has seen to it says so: ashlar reset \(id) --flush-error"
+  }
+
+  /// Has flushes begin anew; what the one that failed has lost, somebody has seen to.
+  func resetFlushFailure() async -> Result<AttachmentInfo, BlockError> {
+    do throws(BlockError) {
+      // First where it takes effect: what is only forgotten here would come back with the server's next status.
+      if isServerAlive, link != nil { try await change(.resetFlushFailure) }
+      var changed = row
+      changed.flushFailure = nil
+      try context.journal.save(changed)
+      row = changed
+      status?.flushFailure = nil
+    } catch {
+      return .failure(error)
+    }
+    return .success(await info(withCounters: false, mounts: Mount.all()))
+  }
+}

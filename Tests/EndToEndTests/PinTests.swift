@@ -1,0 +1,143 @@
+import Attachments
+import BlockCore
+import Foundation
+import LinuxIO
+import TestKit
+import Testing
+
+extension SerialEndToEndTests {
+  /// A path that leads to another file than the one that is served, and a disk that loses writes.
+  @Suite struct PinTests {
+    /// The image lives on; an attach that would show the other file's content is refused.
+    @Test func anImageThatWasReplacedIsAConflict() throws {
+      let instance = try Instance()
+      let config = "\(try instance.scratch.copyFixture("ext4"))/config.l2.v1.json"
+      let device = try instance.attach("demo", config)
+      let pin = try #require(try layers(of: config, instance).first)
+      try swap(pin)
+      let link = instance.scratch("link.json")
+      try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: config)
+      for path in [config, link] {
+        let outcome = try instance.ashlar("attach", "--id", "demo", "--config", path)
+        #expect(outcome.status == 1 && outcome.output == "")
+        #expect(outcome.errors.contains("\(pin) is not the file that it serves: inode"), "\(outcome.errors)")
+      }
+      #expect(try instance.inspect("demo").state == .attached)
+      // Back where it was, it is the same again, and the device was never another one.
+      #expect(rename("\(pin).away", pin) == 0)
+      #expect(try instance.ashlar("attach", "--id", "demo", "--config", config).line == device)
+      try instance.detach("demo")
+      try instance.expectNothingLeft()
+    }
+
+    @Test func aRawFileThatWasReplacedIsAConflict() throws {
+      let instance = try Instance()
+      let path = instance.scratch("disk.img")
+      #expect(try Program.run(["truncate", "-s", "16M", path]).status == 0)
+      let device = try instance.attach("raw", "raw:\(path)")
+      // What is written, and what it grows by, leaves it the same file.
+      let write = ["dd", "if=/dev/zero", "of=\(device)", "bs=4k", "count=1", "oflag=direct", "status=none"]
+      #expect(try Program.run(write).status == 0)
+      #expect(try Program.run(["truncate", "-s", "17M", path]).status == 0)
+      #expect(try instance.attach("raw", "raw:\(path)") == device)
+      try swap(path)
+      let outcome = try instance.ashlar("attach", "--id", "raw", "raw:\(path)")
+      #expect(outcome.status == 1 && outcome.errors.contains("\(path) is not the file"), "\(outcome.errors)")
+      try instance.detach("raw")
+      #expect(try instance.attach("raw", "raw:\(path)").hasPrefix("/dev/loop"))
+      try instance.detach("raw")
+    }
+
+    /// A flush that failed is known until somebody resets it, whoever asks, and whatever the manager does.
+    @Test func aFailedFlushIsKnownUntilItIsReset() throws {
+      let instance = try Instance()
+      let path = instance.scratch("disk.img")
+      #expect(try Program.run(["truncate", "-s", "16M", path]).status == 0)
+      try buildFault(instance)
+      let start = try instance.shell(
+        "LD_PRELOAD=\(instance.scratch("fault.so")) FAULT_FILE=\(path) ashlar daemon start")
+      try #require(start.status == 0, "\(start.errors)")
+      let device = try instance.attach("disk", "raw:\(path)")
+      let flush = ["dd", "if=/dev/zero", "of=\(device)", "bs=4k", "count=1", "conv=fsync", "status=none"]
+      #expect(try Program.run(flush).status == 0)
+      try instance.scratch.write("disk.img.fails", text: "")
+      #expect(try Program.run(flush).status != 0)
+      #expect(unlink(instance.scratch("disk.img.fails")) == 0)
+      // The disk is well again; what it lost is lost.
+      #expect(try Program.run(flush).status != 0)
+      try expectProblem(instance, path)
+      #expect(try instance.ashlar("ls").errors.contains("a flush of \(path) failed"))
+      kill(try instance.managerPid(), SIGKILL)
+      try expectProblem(instance, path)
+      #expect(try Program.run(flush).status != 0)
+      #expect(try instance.ashlar("reset", "disk").status == 2)
+      let reset = try instance.ashlar("reset", "disk", "--flush-error")
+      #expect(reset.status == 0, "\(reset.errors)")
+      #expect(try instance.inspect("disk").problem == nil)
+      #expect(try Program.run(flush).status == 0)
+      let missing = try instance.ashlar("reset", "nobody", "--flush-error")
+      #expect(missing.status == 1 && missing.errors.contains("nothing is attached"), "\(missing.errors)")
+      try instance.detach("disk")
+      #expect(try instance.ashlar("daemon", "stop").status == 0)
+    }
+
+    private func expectProblem(_ instance: Instance, _ path: String) throws {
+      // The data server tells it beside the answer that the kernel gets.
+      for _ in 0..<100 where try instance.inspect("disk").problem == nil { usleep(20_000) }
+      let info = try instance.inspect("disk")
+      #expect(info.state == .attached)
+      #expect(
+        info.problem?.contains("a flush of \(path) failed") == true
+          && info.problem?.contains("ashlar reset disk --flush-error") == true, "\(info.problem ?? "-")")
+    }
+
+    /// fdatasync of one file fails while a file stands beside it.
+    private func buildFault(_ instance: Instance) throws {
+      try instance.scratch.write(
+        "fault.c",
+        text: """
+          #include <errno.h>
+          #include <stdio.h>
+          #include <stdlib.h>
+          #include <string.h>
+          #include <sys/syscall.h>
+          #include <unistd.h>
+
+          int fdatasync(int fd) {
+            const char *file = getenv("FAULT_FILE");
+            char link[64], target[4096], flag[4200];
+            snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+            ssize_t count = readlink(link, target, sizeof target - 1);
+            if (file && count > 0) {
+              target[count] = 0;
+              snprintf(flag, sizeof flag, "%s.fails", file);
+              if (strcmp(file, target) == 0 && access(flag, F_OK) == 0) {
+                errno = EIO;
+                return -1;
+              }
+            }
+            return (int)syscall(SYS_fdatasync, fd);
+          }
+          """)
+      let built = try Program.run(
+        ["cc", "-shared", "-fPIC", "-o", instance.scratch("fault.so"), instance.scratch("fault.c")])
+      try #require(built.status == 0, "\(built.errors)")
+    }
+
+    /// The layers' files of a configuration.
+    private func layers(of config: String, _ instance: Instance) throws -> [String] {
+      let outcome = try instance.ashlar("image", "info", config, "--json")
+      struct Info: Decodable {
+        struct Layer: Decodable { var path: String }
+        var layers: [Layer]
+      }
+      return try JSONDecoder().decode(Info.self, from: Data(outcome.output.utf8)).layers.map(\.path)
+    }
+
+    /// Puts a copy in the place of a file, which stays beside it under another name.
+    private func swap(_ path: String) throws {
+      #expect(rename(path, "\(path).away") == 0)
+      #expect(try Program.run(["cp", "--preserve=timestamps", "\(path).away", path]).status == 0)
+    }
+  }
+}
