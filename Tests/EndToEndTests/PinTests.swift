@@ -18,14 +18,14 @@ extension SerialEndToEndTests {
       let link = instance.scratch("link.json")
       try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: config)
       for path in [config, link] {
-        let outcome = try instance.ashlar("attach", "--id", "demo", "--config", path)
+        let outcome = try instance.ashlar("attach", "--id", "demo", path)
         #expect(outcome.status == 1 && outcome.output == "")
         #expect(outcome.errors.contains("\(pin) is not the file that it serves: inode"), "\(outcome.errors)")
       }
       #expect(try instance.inspect("demo").state == .attached)
       // Back where it was, it is the same again, and the device was never another one.
       #expect(rename("\(pin).away", pin) == 0)
-      #expect(try instance.ashlar("attach", "--id", "demo", "--config", config).line == device)
+      #expect(try instance.attach("demo", config) == device)
       try instance.detach("demo")
       try instance.expectNothingLeft()
     }
