@@ -21,41 +21,10 @@ public struct DetachedMount: ~Copyable, Sendable {
   public init(
     _ type: String, source: String, options: [(key: String, value: String)]
   ) throws(BlockError) {
-    let raw = fsopen(type, UInt32(FSOPEN_CLOEXEC))
-    guard raw >= 0 else {
-      let error = BlockError.lastErrno(step: "open the file system type", object: type)
-      throw BlockError(
-        error.errno == .operationNotSupportedByDevice ? .unavailable : error.kind, step: error.step,
-        object: type, cause: error.cause,
-        remedy: error.errno == .operationNotSupportedByDevice ? "Load it: modprobe \(type)." : error.remedy,
-        errno: error.errno)
-    }
-    let context = Descriptor(owning: raw)
-    for (key, value) in [("source", source)] + options {
-      guard fsconfig(context.raw, FSCONFIG_SET_STRING.rawValue, key, value, 0) == 0 else {
-        throw Self.failure("set \(key)=\(value) for", type, context)
-      }
-    }
-    guard fsconfig(context.raw, FSCONFIG_CMD_CREATE.rawValue, nil, nil, 0) == 0 else {
-      throw Self.failure("create", type, context)
-    }
-    let mount = fsmount(
-      context.raw, UInt32(FSMOUNT_CLOEXEC), UInt32(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC))
-    guard mount >= 0 else { throw Self.failure("mount", type, context) }
-    descriptor = Descriptor(owning: mount)
-  }
-
-  /// The failed call's errno, with what the kernel logged for this file system context.
-  private static func failure(
-    _ step: String, _ type: String, _ context: borrowing Descriptor
-  ) -> BlockError {
-    let code = Errno(rawValue: errno)
-    var words = [UInt8](repeating: 0, count: 512)
-    let count = read(context.raw, &words, words.count)
-    let said = count > 0 ? " (the kernel says: \(String(decoding: words[..<count], as: UTF8.self)))" : ""
-    return BlockError(
-      BlockError.Kind(errno: code), step: step, object: "a \(type) mount", cause: "\(code)\(said)",
-      errno: code)
+    let context = try FileSystemContext(type)
+    for (key, value) in [("source", source)] + options { try context.set(key, to: value) }
+    try context.create()
+    descriptor = try context.mount(UInt32(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC))
   }
 
   /// Opens a file in it, closed on exec.

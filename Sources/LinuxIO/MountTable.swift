@@ -1,7 +1,6 @@
 import BlockCore
 import CLinux
 import Glibc
-import SystemPackage
 
 /// A mount as the calling process's mount namespace shows it.
 public struct Mount: Sendable, Hashable {
@@ -67,53 +66,5 @@ public struct Mount: Sendable, Hashable {
       }
     }
     return String(decoding: bytes, as: UTF8.self)
-  }
-}
-
-extension Mount {
-  /// Mounts a device.
-  ///
-  /// - Parameters:
-  ///   - device: The block device's path.
-  ///   - directory: Where.
-  ///   - type: The file system's type.
-  ///   - isReadOnly: Whether it is mounted read-only.
-  ///   - options: Options for the file system, comma-separated; empty for none.
-  /// - Throws: By errno, with what the file system usually means by it.
-  public static func mount(
-    _ device: String, at directory: String, type: String, isReadOnly: Bool, options: String = ""
-  ) throws(BlockError) {
-    let flags = isReadOnly ? UInt(clinux_MS_RDONLY) : 0
-    guard Glibc.mount(device, directory, type, flags, options.isEmpty ? nil : options) == 0 else {
-      let code = Errno(rawValue: errno)
-      throw BlockError(
-        errno: code, step: "mount", object: "\(device) (\(type)) at \(directory)",
-        remedy: remedy(for: code, type))
-    }
-  }
-
-  private static func remedy(for code: Errno, _ type: String) -> String? {
-    switch code {
-    case .operationNotSupportedByDevice: "This kernel lacks the file system: modprobe \(type)."
-    case .invalidArgument:
-      "The disk may not hold a sound \(type): check it with fsck, or name another type with --fs."
-    case .noSuchFileOrDirectory: "Make the directory first."
-    case .readOnlyFileSystem, .permissionDenied: "The disk is read-only: mount it read-only."
-    case .notPermitted: "Run it as root."
-    case .resourceBusy: "It is mounted there already, or somebody has it for himself alone."
-    default: nil
-    }
-  }
-
-  /// Unmounts what was mounted last at a directory.
-  ///
-  /// - Throws: By errno: `busy` while files there are open.
-  public static func unmount(_ directory: String) throws(BlockError) {
-    guard umount2(directory, Int32(UMOUNT_NOFOLLOW)) == 0 else {
-      throw .lastErrno(
-        step: "unmount", object: directory,
-        remedy: errno == EBUSY
-          ? "End what uses it: fuser -vm \(directory)." : errno == EINVAL ? "Nothing is mounted there." : nil)
-    }
   }
 }

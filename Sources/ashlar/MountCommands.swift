@@ -28,7 +28,7 @@ struct MountCommand: AsyncParsableCommand {
   @Option(name: .customLong("fs"), help: "The file system's type; found out without.")
   var type: String?
 
-  @Option(name: .shortAndLong, help: "Options for the file system, comma-separated.")
+  @Option(name: .shortAndLong, help: "Options as mount(8) takes them, comma-separated.")
   var options = ""
 
   @Flag(help: "Mount it read-only.")
@@ -53,6 +53,11 @@ struct MountCommand: AsyncParsableCommand {
     let device = if let partition { try await Partition.node(number: partition, of: disk) } else { disk }
     let type = try type ?? FileSystemProbe.type(of: device)
     let path = try LinuxFileSystem().resolve(directory)
+    guard try LinuxFileSystem().kind(of: path) == .directory else {
+      throw BlockError(
+        .invalidArgument, step: "mount", object: "\(device) at \(path)", cause: "that is no directory",
+        remedy: "Name a directory.")
+    }
     try Mount.mount(device, at: path, type: type, isReadOnly: readOnly || info.readOnly, options: options)
   }
 }
@@ -69,17 +74,51 @@ struct UnmountCommand: AsyncParsableCommand {
   var target: String
 
   func run() async throws {
-    var status = stat()
-    // What names a directory is one; an ID holds no slash, so ./ID always means the directory.
-    if target.contains("/") || (stat(target, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR) {
-      return try Mount.unmount(try LinuxFileSystem().resolve(target))
+    // An ID holds no slash, so ./ID always means the directory.
+    if target.contains("/") { return try unmountDirectory() }
+    guard isDirectory else { return try unmountMounts(of: try await attached(try AttachmentID(target))) }
+    // A directory's name may be one that no ID can have, or that nothing is attached under.
+    guard let id = try? AttachmentID(target), let info = try await attachedIfAny(id) else {
+      return try unmountDirectory()
     }
-    let id = try AttachmentID(target)
-    let info: AttachmentInfo = try await instance.withManager { client async throws(BlockError) in
+    try unmountMounts(of: info)
+  }
+
+  private var isDirectory: Bool {
+    var status = stat()
+    return stat(target, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+  }
+
+  private func unmountDirectory() throws(BlockError) {
+    try Mount.unmount(try LinuxFileSystem().resolve(target))
+  }
+
+  private func attached(_ id: AttachmentID) async throws(BlockError) -> AttachmentInfo {
+    try await instance.withManager { client async throws(BlockError) in
       try await client.call(.get, "/v1/attachments/\(id.escapedInURL)")
     }
-    guard let device = info.device else { return }
-    for mount in try Partition.mounts(of: device) { try Mount.unmount(mount.mountPoint) }
+  }
+
+  private func attachedIfAny(_ id: AttachmentID) async throws(BlockError) -> AttachmentInfo? {
+    let all: [AttachmentInfo] = try await instance.withManager { client async throws(BlockError) in
+      try await client.call(.get, "/v1/attachments")
+    }
+    return all.first { $0.id == id }
+  }
+
+  private func unmountMounts(of info: AttachmentInfo) throws(BlockError) {
+    var mounts: [Mount] = []
+    if let device = info.device { mounts = try Partition.mounts(of: device) }
+    guard !mounts.isEmpty else {
+      let elsewhere = info.mounts.map(\.directory).joined(separator: ", ")
+      throw BlockError(
+        .notFound, step: "unmount", object: info.id.text,
+        cause: elsewhere.isEmpty
+          ? "it is not mounted here" : "it is not mounted here; the manager sees it mounted at \(elsewhere)",
+        remedy: isDirectory
+          ? "For the directory of that name, write ./\(target)." : "See what is mounted: ashlar ls.")
+    }
+    for mount in mounts { try Mount.unmount(mount.mountPoint) }
   }
 }
 
@@ -142,15 +181,39 @@ enum FileSystemProbe {
       throw BlockError(errno: Errno(rawValue: errno), step: "open", object: device)
     }
     defer { blkid_free_probe(probe) }
-    var value: UnsafePointer<CChar>?
-    guard blkid_do_safeprobe(probe) == 0, blkid_probe_lookup_value(probe, "TYPE", &value, nil) == 0, let value
-    else {
+    blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_USAGE)
+    guard blkid_do_safeprobe(probe) == 0, let type = value("TYPE", probe) else {
       throw BlockError(
         .unsupported, step: "recognise the file system on", object: device,
         cause: "libblkid finds none, or more than one",
         remedy: "Name it with --fs; if the disk has partitions, name one with --partition.")
     }
+    guard let usage = value("USAGE", probe), usage != "filesystem" else { return type }
+    throw refusal(of: type, usage, on: device)
+  }
+
+  private static func value(_ name: String, _ probe: blkid_probe) -> String? {
+    var value: UnsafePointer<CChar>?
+    guard blkid_probe_lookup_value(probe, name, &value, nil) == 0, let value else { return nil }
     return String(cString: value)
+  }
+
+  /// What to say of something that libblkid knows and nobody can mount.
+  private static func refusal(of type: String, _ usage: String, on device: String) -> BlockError {
+    let (what, remedy) =
+      switch (type, usage) {
+      case ("swap", _), ("swsuspend", _): ("swap space", "Use it with: swapon \(device).")
+      case ("LVM2_member", _), ("LVM1_member", _):
+        ("an LVM physical volume", "Activate its volumes, and mount one of them: vgchange -ay.")
+      case (_, "crypto"):
+        ("encrypted (\(type))", "Open it, and mount what appears: cryptsetup open \(device) NAME.")
+      case (_, "raid"):
+        ("a member of a RAID (\(type))", "Assemble it, and mount what appears: mdadm --assemble --scan.")
+      default: (type, "Name a file system's type with --fs if it is one all the same.")
+      }
+    return BlockError(
+      .unsupported, step: "mount", object: device, cause: "that is no file system: it is \(what)",
+      remedy: remedy)
   }
 
   /// Where a partition is on a disk, in bytes; `nil` if there is none of that number.
