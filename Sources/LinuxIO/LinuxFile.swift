@@ -91,6 +91,14 @@ public final class LinuxFile: BlockFile {
     while ftruncate(descriptor.raw, off_t(byteCount)) != 0 {
       if errno != EINTR { throw .lastErrno(step: "set the size of", object: name) }
     }
+    // Files of procfs and sysfs say that it went well.
+    var status = stat()
+    guard fstat(descriptor.raw, &status) == 0, UInt64(status.st_size) >= byteCount else {
+      throw BlockError(
+        .unsupported, step: "set the size of", object: name,
+        cause: "it has \(status.st_size) bytes still, whatever is set",
+        remedy: "Name a file that can hold a disk.")
+    }
     size.store(byteCount, ordering: .relaxed)
   }
 

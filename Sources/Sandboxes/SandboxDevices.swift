@@ -154,7 +154,7 @@ struct SandboxDevices: Sendable {
         throw BlockError(
           .conflict, step: "make the device", object: name,
           cause: "there is a device of that name that is not ours",
-          remedy: "Choose another name for the sandbox.")
+          remedy: "Give that one another name (dmsetup rename \(name) NEWNAME), or remove it.")
       }
       try await mapper.remove(.uuid(there.uuid), within: .seconds(1), clock: services.clock)
     }
