@@ -98,7 +98,12 @@ public struct ManagerStatus: Sendable, Hashable, Codable {
 public struct ErrorReply: Sendable, Hashable, Codable {
   /// What went wrong.
   public var error: ErrorMessage
+  /// How the attach went until then, step by step; `nil` for other requests.
+  public var course: [AttachStep]?
 
-  /// Makes an answer.
-  public init(_ error: BlockError) { self.error = ErrorMessage(error) }
+  /// Makes an answer; the parameters are those of the properties.
+  public init(_ error: BlockError, course: [AttachStep]? = nil) {
+    self.error = ErrorMessage(error)
+    self.course = course
+  }
 }

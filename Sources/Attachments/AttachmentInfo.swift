@@ -59,6 +59,8 @@ public struct AttachmentInfo: Sendable, Hashable, Codable {
   public var requests: RequestCounters.Snapshot?
   /// Things that a user should know although all went well.
   public var notices: [String]
+  /// How the attach went, step by step; only in the answer to one.
+  public var course: [AttachStep]?
 
   /// Makes a description of something that is being attached.
   public init(id: AttachmentID, image: String, readOnly: Bool, attachedAt: Double) {

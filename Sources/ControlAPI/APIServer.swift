@@ -204,18 +204,21 @@ public struct APIServer: Sendable {
   }
 
   /// Runs a body and turns its error into an answer.
-  static func explained<Body: Encodable>(
+  static func explained<Body: Encodable & Sendable>(
     _ body: () async throws(BlockError) -> Body
   ) async throws -> Response {
+    let course = AttachCourse()
     do throws(BlockError) {
-      return try reply(try await body())
+      return try reply(try await course.recording(body))
     } catch {
-      return try reply(ErrorReply(error), status: httpStatus(of: error.kind))
+      let steps = course.steps
+      return try reply(
+        ErrorReply(error, course: steps.isEmpty ? nil : steps), status: httpStatus(of: error.kind))
     }
   }
 
   /// As ``explained(_:)``, on threads that may wait: for journals, disks, and the kernel's devices.
-  static func explainedWaiting<Body: Encodable>(
+  static func explainedWaiting<Body: Encodable & Sendable>(
     _ body: () async throws(BlockError) -> Body
   ) async throws -> Response {
     try await withTaskExecutorPreference(Blocking.executor) { try await explained(body) }

@@ -30,10 +30,12 @@ public struct APIClient: Sendable {
   ///   - method: The HTTP method.
   ///   - path: The path with its query, percent-encoded.
   ///   - body: What to send along, as JSON.
+  ///   - onRefusal: Called with all of an answer that is no success, before the error is thrown.
   /// - Returns: The answer.
   /// - Throws: `disconnected` if no manager listens there or it went away; what the manager answers.
   public func call<Reply: Decodable & Sendable>(
-    _ method: Method, _ path: String, body: (some Encodable & Sendable)? = Optional<String>.none
+    _ method: Method, _ path: String, body: (some Encodable & Sendable)? = Optional<String>.none,
+    onRefusal: (ErrorReply) -> Void = { _ in }
   ) async throws(BlockError) -> Reply {
     let (status, bytes) = try await exchange(method, path, body: try body.map(encode))
     do {
@@ -48,6 +50,7 @@ public struct APIClient: Sendable {
         .ioError, step: "ask", object: "the manager", cause: "it answered with HTTP status \(status)",
         remedy: "Check that the command and the daemon are of the same release.")
     }
+    onRefusal(reply)
     throw reply.error.error
   }
 

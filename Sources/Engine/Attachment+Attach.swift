@@ -28,7 +28,9 @@ extension Attachment {
         let byteCount = objects.hasServer ? status.size : try BlockDevice.byteCount(ofNode: device)
         try await DeviceCheck.check(
           device, byteCount: byteCount, within: context.deadlines.readBack, clock: context.services.clock)
+        AttachCourse.note("\(device) has \(byteCount) bytes; its first and last block were read back")
         try publish(device)
+        AttachCourse.note("\(context.directories.link(id)) leads to \(device)")
       }
       row.state = AttachmentState.attached.rawValue
       try context.journal.save(row)
@@ -45,6 +47,9 @@ extension Attachment {
     expectServer()
     try startServer(start)
     let status = try await served()
+    AttachCourse.note(
+      "the data server has opened the image: \(status.format ?? "unknown format"), \(status.layers) layers, "
+        + "\(status.size) bytes, \(status.readOnly ? "read-only" : "read-write")")
     try row.note(status)
     try context.journal.save(row)
     return status
@@ -67,6 +72,7 @@ extension Attachment {
       .init(
         program: launch.program, arguments: launch.arguments + ["--listener", "3"],
         descriptors: [3: listener.raw]))
+    AttachCourse.note("started its data server, process \(pid)")
     server = ProcessIdentity(pid: pid)
     row.serverPid = pid
     row.serverStart = server.map { Int64($0.startTime) }
@@ -129,6 +135,7 @@ extension Attachment {
     }
     await endServer(kindly: true)
     finishQuietly()
+    AttachCourse.note("took apart what was made")
   }
 
   /// Ends the server and lets the device go.

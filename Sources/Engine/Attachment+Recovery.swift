@@ -43,7 +43,9 @@ extension Attachment {
     } catch {
       return .failure(error)
     }
-    return .success(await info(withCounters: false, mounts: Mount.all()))
+    var info = await info(withCounters: false, mounts: Mount.all())
+    info.course = AttachCourse.current?.steps
+    return .success(info)
   }
 
   /// Whether the device is usable still; if its server has died meanwhile, what is left is removed.
@@ -58,6 +60,7 @@ extension Attachment {
       let byteCount = if let status { status.size } else { try BlockDevice.byteCount(ofNode: device) }
       try await DeviceCheck.check(
         device, byteCount: byteCount, within: context.deadlines.readBack, clock: context.services.clock)
+      AttachCourse.note("it is attached already: \(device), whose first and last block were read back")
       return true
     } catch  where isServerAlive || objects.outlivesServer {
       throw error

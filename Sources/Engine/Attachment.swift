@@ -236,6 +236,10 @@ actor Attachment {
       info.format = status.format
       info.layers = status.layers
       info.notices = status.notices
+    } else if !objects.hasServer, let device = row.device, objects.owns(device) {
+      // Of what another process serves only the kernel knows it; a disk that is just going has none.
+      info.size = (try? BlockDevice.byteCount(ofNode: device)) ?? 0
+      info.readOnly = BlockDevice.attribute("ro", of: String(device.dropFirst("/dev/".count))) == "1"
     }
     if let device = row.device, objects.owns(device) {
       info.mounts = DeviceUsage.mounts(of: device, in: mounts).map {

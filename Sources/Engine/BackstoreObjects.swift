@@ -68,14 +68,18 @@ struct BackstoreObjects: KernelObjects {
     guard spec.role != .served else { return }
     try await Blocking.run("drivers") { () throws(BlockError) in try TargetConfiguration.prepare() }
     var options = Backstore.Options(configuration: spec.configuration, byteCount: 0)
-    options.dataAreaMebibytes =
-      spec.subtype == BackstoreSpec.Subtype.overlaybd.rawValue ? Self.overlaybdDataArea : Self.dataArea
+    let isOverlayBD = image.configuration != nil || image.scheme == BackstoreSpec.Subtype.overlaybd.rawValue
+    options.dataAreaMebibytes = isOverlayBD ? Self.overlaybdDataArea : Self.dataArea
     if spec.role == .own { options.commandRingMebibytes = Self.commandRing }
     options.commandTimeout = Self.commandTimeout
     options.serial = serial
     options.waitsForAnswers = spec.role == .foreign
+    AttachCourse.note(
+      "making backstore \(backstore): dev_config=\(options.configuration), "
+        + "max_data_area_mb=\(options.dataAreaMebibytes ?? 0), cmd_time_out=\(Self.commandTimeout)")
     do throws(BlockError) {
       try await backstore.create(options)
+      AttachCourse.note("the backstore is enabled")
     } catch {
       throw explained(error)
     }
@@ -103,7 +107,11 @@ struct BackstoreObjects: KernelObjects {
 
   func makeDevice(_ status: ServerStatus) async throws(BlockError) -> String? {
     guard spec.role != .served else { return nil }
-    return try await target().export(backstore, commandTimeout: Self.commandTimeout).path
+    let target = try target()
+    AttachCourse.note("exporting it as LUN 0 of loopback target \(target.name)")
+    let disk = try await target.export(backstore, commandTimeout: Self.commandTimeout).path
+    AttachCourse.note("the disk is \(disk), whose commands have \(Self.commandTimeout) s")
+    return disk
   }
 
   private func target() throws(BlockError) -> LoopbackTarget { try DeviceNames(id: id.text).target }

@@ -130,6 +130,9 @@ struct ConfiguredImage {
     if !config.recordTracePath.isEmpty {
       notices.append("recordTracePath \(config.recordTracePath): nothing is recorded or replayed")
     }
+    if config.wantsDownload {
+      notices.append("download.enable: nothing is downloaded in the background; all layers are local")
+    }
     return config.lowers[...]
   }
 

@@ -61,6 +61,8 @@ public struct ImageConfig: Sendable, Hashable {
   public var accelerationLayer = false
   /// Where a trace is recorded to or replayed from.
   public var recordTracePath = ""
+  /// Whether remote layers are to be downloaded in the background.
+  public var wantsDownload = false
 
   /// Reads a configuration.
   ///
@@ -78,10 +80,11 @@ public struct ImageConfig: Sendable, Hashable {
     }
   }
 
-  /// What the `resultFile` of a configuration is that cannot be read as a whole, if that much can be read.
+  /// What the `resultFile` of a configuration is that cannot be read as a whole, if that much can be read; empty if
+  /// it names none.
   ///
   /// Upstream writes nothing then, and its users wait for a result in vain.
-  static func resultFile(inJSON bytes: [UInt8]) -> String {
+  public static func resultFile(inJSON bytes: [UInt8]) -> String {
     struct Fragment: Decodable { var resultFile: String? }
     // That the configuration is bad is the caller's error already; here nothing more can be learnt.
     return (try? JSONDecoder().decode(Fragment.self, from: Data(bytes)))?.resultFile ?? ""
@@ -197,8 +200,8 @@ extension ImageConfig: Decodable {
     resultFile = try values.decodeIfPresent(String.self, forKey: .resultFile) ?? ""
     accelerationLayer = try values.decodeIfPresent(Bool.self, forKey: .accelerationLayer) ?? false
     recordTracePath = try values.decodeIfPresent(String.self, forKey: .recordTracePath) ?? ""
-    // Only checked: it steers the background download of remote layers.
-    _ = try values.decodeIfPresent(Download.self, forKey: .download)
+    // All but the wish itself is only checked: it steers the background download of remote layers.
+    wantsDownload = try values.decodeIfPresent(Download.self, forKey: .download)?.isEnabled ?? false
   }
 
   private struct Download: Decodable {
@@ -211,9 +214,11 @@ extension ImageConfig: Decodable {
       case blockSize
     }
 
+    let isEnabled: Bool
+
     init(from decoder: any Decoder) throws {
       let values = try decoder.container(keyedBy: Key.self)
-      _ = try values.decodeIfPresent(Bool.self, forKey: .enable)
+      isEnabled = try values.decodeIfPresent(Bool.self, forKey: .enable) ?? false
       for key in [Key.delay, .delayExtra, .maxMBps, .tryCnt, .blockSize] {
         _ = try values.wholeNumber(Int64.self, forKey: key)
       }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Attachments
 import BlockCore
+import CLinux
 import Glibc
 
 /// The command.
@@ -17,12 +18,22 @@ struct Ashlar: AsyncParsableCommand {
   /// Exit status 0 for success, 1 for a failure, 2 for a wrong call.
   static func main() async {
     signal(SIGPIPE, SIG_IGN)
-    let name = CommandLine.arguments.first?.split(separator: "/").last
-    if name == Substring(OverlaybdAttacher.name) {
+    occupyStandardStreams()
+    if Output.isAttacher {
       await run(
         OverlaybdAttacher.self, OverlaybdAttacher.arguments(CommandLine.arguments.dropFirst()), wrongCall: 1)
     } else {
       await run(Ashlar.self, Array(CommandLine.arguments.dropFirst()), wrongCall: 2)
+    }
+  }
+
+  /// Occupies the numbers of standard streams that were closed, or a file that is opened later would get the answer.
+  ///
+  /// What stands there cannot be written to, so that the answer's loss is said.
+  private static func occupyStandardStreams() {
+    for number in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO] where clinux_fcntl(number, F_GETFD, 0) < 0 {
+      // The lowest number that is free, which is this one. Without /dev/null there is nothing to be done about it.
+      _ = clinux_open("/dev/null", O_RDONLY, 0)
     }
   }
 

@@ -77,14 +77,17 @@ struct AttachCommand: AsyncParsableCommand {
 
 extension AttachCommand {
   /// Has the manager attach an image.
+  ///
+  /// - Parameter onRefusal: Called with the manager's answer if it does not.
   static func attach(
-    _ request: AttachRequest, _ reference: ImageReference, _ instance: InstanceOptions
+    _ request: AttachRequest, _ reference: ImageReference, _ instance: InstanceOptions,
+    onRefusal: (ErrorReply) -> Void = { _ in }
   ) async throws(BlockError) -> AttachmentInfo {
     // A missing driver or file is seen here, too, so that it does not start a daemon, which would say the same.
     try HostSupport.require(request.transport.flatMap(TransportChoice.init) ?? .auto)
     _ = try await reference.identity(in: HostServices.linux.files)
     return try await instance.withManager { client async throws(BlockError) in
-      try await client.call(.post, "/v1/attachments", body: request)
+      try await client.call(.post, "/v1/attachments", body: request, onRefusal: onRefusal)
     }
   }
 }
@@ -178,7 +181,7 @@ struct InspectCommand: AsyncParsableCommand {
       ("link", info.link ?? "-"),
       ("size", info.hasSize ? "\(Output.size(info.size)) (\(info.size) bytes)" : "-"),
       ("mode", info.hasSize ? (info.readOnly ? "read-only" : "read-write") : "-"), ("image", info.image),
-      ("format", "\(info.format ?? "-"), \(info.layers) layers"), ("transport", info.transport),
+      ("format", info.shownFormat), ("transport", info.transport),
       ("server", info.server.map { "process \($0.pid)" } ?? "-"),
     ]
     for mount in info.mounts { lines.append(("mounted", "\(mount.directory) (\(mount.type))")) }
@@ -187,7 +190,7 @@ struct InspectCommand: AsyncParsableCommand {
         ("reads", "\(requests.reads) (\(Output.size(requests.readBytes)))"),
         ("writes", "\(requests.writes) (\(Output.size(requests.writtenBytes)))"),
         ("flushes", "\(requests.flushes)"), ("discards", "\(requests.discards)"),
-        ("waited", "\(requests.waited) of them had to wait for a disk"), ("failed", "\(requests.failed)"),
+        ("waited", "\(requests.waited), for a disk"), ("failed", "\(requests.failed)"),
       ]
     }
     if let problem = info.problem { lines.append(("problem", problem)) }
@@ -203,5 +206,12 @@ extension AttachmentInfo {
   /// Whether its size and mode are known: not before its image was opened.
   fileprivate var hasSize: Bool { size > 0 }
   fileprivate var shownSize: String { hasSize ? Output.size(size) : "-" }
+  fileprivate var shownFormat: String {
+    switch layers {
+    case 0: format ?? "-"
+    case 1: "\(format ?? "-"), 1 layer"
+    default: "\(format ?? "-"), \(layers) layers"
+    }
+  }
   fileprivate var shownMode: String { hasSize ? (readOnly ? "ro" : "rw") : "-" }
 }

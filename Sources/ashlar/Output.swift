@@ -2,9 +2,18 @@ import Attachments
 import BlockCore
 import FoundationEssentials
 import Glibc
+import SystemPackage
 
 /// Writing to the standard streams: results to one, everything else to the other.
 enum Output {
+  /// What lines for a human begin with: the name that the program was called by.
+  static let program = isAttacher ? OverlaybdAttacher.name : "ashlar"
+
+  /// Whether the program was called by the name of overlaybd's attacher.
+  static var isAttacher: Bool {
+    CommandLine.arguments.first?.split(separator: "/").last == Substring(OverlaybdAttacher.name)
+  }
+
   /// A line of the result.
   static func line(_ text: String) {
     write(shown(text) + "\n", to: STDOUT_FILENO)
@@ -14,6 +23,9 @@ enum Output {
   static func note(_ text: String) {
     write(shown(text) + "\n", to: STDERR_FILENO)
   }
+
+  /// A line for a human that says who speaks.
+  static func say(_ text: String) { note("\(program): \(text)") }
 
   /// Text of our own that has lines, and nothing of others that is not escaped: help, JSON.
   static func page(_ text: String, isError: Bool) {
@@ -52,12 +64,12 @@ enum Output {
 
   /// Says what went wrong and ends the process with status 1.
   static func fail(_ error: BlockError, isJSON: Bool) -> Never {
-    note("ashlar: \(error)")
+    say("\(error)")
     if isJSON {
       do {
         page(try encoded(ErrorReply(error)), isError: false)
       } catch {
-        note("ashlar: \(error)")
+        say("\(error)")
       }
     }
     exit(1)
@@ -68,10 +80,18 @@ enum Output {
     while !rest.isEmpty {
       let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
       if count < 0 && errno == EINTR { continue }
-      // Nobody reads any more, and there is nobody else to tell.
-      guard count > 0 else { exit(1) }
+      guard count > 0 else { giveUp(descriptor, Errno(rawValue: errno)) }
       rest = rest.dropFirst(count)
     }
+  }
+
+  /// Ends with status 1: what was done stays done, and the answer could not be given.
+  private static func giveUp(_ descriptor: Int32, _ code: Errno) -> Never {
+    // Whoever reads no more has what he wanted; and for what cannot be said on standard error there is no other place.
+    if descriptor == STDOUT_FILENO && code != .brokenPipe {
+      say("\(BlockError(errno: code, step: "write the answer to", object: "standard output"))")
+    }
+    exit(1)
   }
 
   /// Columns under their headings.

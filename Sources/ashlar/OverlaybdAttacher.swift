@@ -2,8 +2,6 @@ import ArgumentParser
 import Attachments
 import BlockCore
 import ControlClient
-import FoundationEssentials
-import Images
 
 /// The command under the name of overlaybd's attacher: the same options, output and exit statuses.
 ///
@@ -83,40 +81,6 @@ struct OverlaybdAttacher: AsyncParsableCommand {
     }
   }
 
-  /// `overlaybd-attacher attach`.
-  struct Attach: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-      commandName: "attach", abstract: "Make a block device of an image, and print its path.")
-
-    @OptionGroup var instance: InstanceOptions
-
-    @Option(help: "What to call it: 1 to 13 characters.")
-    var id: String
-
-    @Option(help: ArgumentHelp("The image's configuration.", valueName: "config.v1.json"))
-    var config: String
-
-    @Flag(name: .shortAndLong, help: "Say more on standard error.")
-    var verbose = false
-
-    @Flag(name: .customLong("with-devid"), help: "End the backstore's configuration with the ID.")
-    var withDevID = false
-
-    func run() async throws {
-      let id = try AttachmentID(id, atMost: Limits.targetIDBytes)
-      let reference = ImageReference(
-        .overlaybd, config, relativeTo: FileManager.default.currentDirectoryPath)
-      var request = AttachRequest(
-        id: id.text, image: "\(reference)", transport: TransportChoice.tcmu.rawValue, readOnly: nil)
-      request.withDevID = withDevID
-      let info = try await AttachCommand.attach(request, reference, instance)
-      if verbose {
-        Output.note("\(OverlaybdAttacher.name): \(id) is \(info.device ?? "?"), \(Output.size(info.size))")
-      }
-      Output.line(info.device ?? "")
-    }
-  }
-
   /// `overlaybd-attacher detach`.
   struct Detach: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -132,8 +96,9 @@ struct OverlaybdAttacher: AsyncParsableCommand {
 
     func run() async throws {
       let id = try AttachmentID(id, atMost: Limits.targetIDBytes)
+      if verbose { Output.say("asking the manager to take \(id) apart") }
       _ = try await DetachCommand.detach(id, force: false, instance)
-      if verbose { Output.note("\(OverlaybdAttacher.name): \(id) is gone") }
+      if verbose { Output.say("\(id) is gone") }
     }
   }
 

@@ -47,7 +47,7 @@ extension SerialEndToEndTests {
       let own = instance.scratch("ext4/config.l1.v1.json")
       _ = try instance.attach("demo", own)
       for arguments in [
-        [config], [own, "--read-only"], [own, "--transport", "fuse"], ["overlaybd:\(own)"],
+        [config], [own, "--read-only"], [own, "--transport", "fuse"],
       ] {
         let outcome = try instance.ashlar(["attach", "--id", "demo"] + arguments)
         #expect(outcome.status == 1 && outcome.output == "", "\(arguments)")

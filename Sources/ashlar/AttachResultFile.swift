@@ -1,0 +1,97 @@
+import Attachments
+import BlockCore
+import FoundationEssentials
+import Glibc
+import Images
+import LinuxIO
+import SystemPackage
+
+/// The file in which the course of an attach is told: the configuration's `resultFile`, or one beside it.
+///
+/// Its first line is what whoever serves the image has said, in upstream's words: programs wait for that.
+struct AttachResultFile {
+  /// Its name where the configuration names none.
+  static let usualName = "init-debug.log"
+
+  private let path: String
+  /// What is not overwritten: the image itself.
+  private let spared: Set<FileIdentity>
+  private let stampBefore: Stamp?
+
+  /// What tells one content of a file from another.
+  private struct Stamp: Equatable {
+    let inode: ino_t
+    let byteCount: off_t
+    let seconds: time_t
+    let nanoseconds: Int
+
+    /// That of the file at a path; `nil` if there is none.
+    init?(_ path: String) {
+      var status = stat()
+      guard stat(path, &status) == 0 else { return nil }
+      inode = status.st_ino
+      byteCount = status.st_size
+      seconds = status.st_mtim.tv_sec
+      nanoseconds = status.st_mtim.tv_nsec
+    }
+  }
+
+  /// The file of an image's configuration; `nil` if there is no configuration.
+  init?(ofConfiguration configuration: String) async {
+    let files = HostServices.linux.files
+    // Without it there is nothing beside which the file could stand; the attach says so.
+    guard let place = try? files.resolve(configuration),
+      let text = try? await files.contents(of: place, limit: Limits.imageConfigBytes)
+    else { return nil }
+    let directory = FilePath(place).removingLastComponent()
+    let name = ImageConfig.resultFile(inJSON: text)
+    path = directory.pushing(FilePath(name.isEmpty ? Self.usualName : name)).string
+    // One that cannot be read names no other files.
+    let named = (try? ImageConfig(json: text, path: place))?.files ?? []
+    spared = Set(
+      ([place] + named.map { directory.pushing(FilePath($0)).string }).compactMap {
+        LinuxFileSystem.identity(of: $0)
+      })
+    stampBefore = Stamp(path)
+  }
+
+  /// Writes it.
+  ///
+  /// - Parameters:
+  ///   - outcome: What came of the attach.
+  ///   - steps: How it went.
+  /// - Returns: What kept it from being written, unless that is said in the outcome.
+  func write(_ outcome: Result<AttachmentInfo, BlockError>, _ steps: [AttachStep]) async -> BlockError? {
+    let lines = [word(for: outcome)] + steps.map { "\(Self.time($0.at)) \($0.text)" }
+    let text = lines.map { $0.replacing("\n", with: " ") + "\n" }.joined()
+    do throws(BlockError) {
+      if let identity = LinuxFileSystem.identity(of: path), spared.contains(identity) {
+        throw BlockError(
+          .conflict, step: "write", object: path, cause: "it is a part of the image",
+          remedy: "Name another resultFile in the configuration.")
+      }
+      try await HostServices.linux.files.replaceContents(of: path, with: Array(text.utf8))
+      return nil
+    } catch {
+      if case .success(let info) = outcome, info.notices.contains(where: { $0.contains(path) }) { return nil }
+      return error.during("tell how it went")
+    }
+  }
+
+  /// The first line.
+  private func word(for outcome: Result<AttachmentInfo, BlockError>) -> String {
+    guard case .failure(let error) = outcome else { return "success" }
+    // What was there before the last try was said of another one.
+    if Stamp(path) != stampBefore,
+      let said = SmallFile.text(path, limit: Limits.resultFileBytes)?.split(separator: "\n").first,
+      said.hasPrefix("failed:")
+    {
+      return String(said)
+    }
+    return "failed:\(error)"
+  }
+
+  private static func time(_ seconds: Double) -> String {
+    Date(timeIntervalSince1970: seconds).formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+  }
+}
