@@ -33,7 +33,7 @@ public struct AttachmentSpec: Sendable, Hashable, Codable {
 
   /// In what another spec differs, in words; `nil` if in nothing.
   public func difference(to other: AttachmentSpec) -> String? {
-    if scheme != other.scheme || !Self.isSame(path, other.path) {
+    if knownScheme != other.knownScheme || !Self.isSame(path, other.path) {
       return "its image is \(image), not \(other.image)"
     }
     if !Self.isSame(configuration ?? "", other.configuration ?? "") {
@@ -45,10 +45,22 @@ public struct AttachmentSpec: Sendable, Hashable, Codable {
       return backstore?.role == .foreign ? "another process serves it" : "this engine serves it"
     }
     let configuration = backstore?.configuration ?? ""
-    if !Self.isSame(configuration, other.backstore?.configuration ?? "") {
+    if !Self.isSame(configuration, other.backstore?.configuration ?? ""), !hasOurSubtypeInstead(of: other) {
       return "its dev_config is \(configuration)"
     }
     return nil
+  }
+
+  /// How the path is understood, also if a configuration was recognised by what it holds.
+  private var knownScheme: String? { configuration == nil ? scheme : "overlaybd" }
+
+  /// Whether two backstores of ours differ only by the subtype that nobody else serves, which they have when others
+  /// listen.
+  private func hasOurSubtypeInstead(of other: AttachmentSpec) -> Bool {
+    guard let backstore, let counterpart = other.backstore, backstore.role == .own, counterpart.role == .own,
+      backstore.subtype != counterpart.subtype
+    else { return false }
+    return backstore.endsWithID == counterpart.endsWithID
   }
 
   /// Whether two texts have the same bytes, as file names do; to Swift, texts that look the same are equal.

@@ -39,6 +39,9 @@ public struct BackstoreSpec: Sendable, Hashable, Codable {
   /// semicolon.
   public var overlaybdPath: String { BackstoreConfiguration.cut(detail, at: UInt8(ascii: ";")).before }
 
+  /// Whether the configuration ends with an ID behind a semicolon.
+  var endsWithID: Bool { BackstoreConfiguration.cut(detail, at: UInt8(ascii: ";")).behind != nil }
+
   /// The subtypes that this engine serves by itself.
   public enum Subtype: String, Sendable, CaseIterable {
     /// `overlaybd/PATH[;ID]`: an overlaybd image by its configuration, as overlaybd's own daemon takes it.

@@ -322,6 +322,9 @@ public struct DataServer {
       } else {
         try peer.socket.send(message, request: request)
       }
+    } catch  where error.kind == .disconnected {
+      // It has what it wanted, or it is gone; the end of its connection is told of by itself.
+      log.debug("the manager did not wait for a message: \(error)")
     } catch {
       log.notice("the manager did not get a message: \(error)")
     }

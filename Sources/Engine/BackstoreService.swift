@@ -228,6 +228,12 @@ public actor BackstoreService {
     _ backstore: Backstore, _ configuration: String, _ start: ServerOrder.Start
   ) async throws(BlockError) {
     try Self.checkText(configuration)
+    do throws(BlockError) {
+      try TargetConfiguration.prepareReservations()
+    } catch {
+      // The disk is usable without them.
+      log.warning("\(backstore): \(error)")
+    }
     let spec = BackstoreSpec(
       hba: backstore.hba, name: backstore.name, configuration: configuration, role: .served)
     _ = try await manager.attach(

@@ -63,8 +63,10 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
     }
   }
 
-  /// Takes it apart, from any state that it may be in; one that is not there is taken apart already, and one that
-  /// exports anything else is left alone.
+  /// Takes apart what was made to export a backstore, from any state that it may be in; what is not there is taken
+  /// apart already, and a target that exports anything else as LUN 0 is left alone.
+  ///
+  /// Other LUNs and port groups are somebody else's: they stay, and so does what they stand in.
   ///
   /// The disk goes, whoever uses it. If it has a write cache, the kernel has it flushed before.
   ///
@@ -75,15 +77,11 @@ public struct LoopbackTarget: Sendable, Hashable, Codable {
   public func remove(_ backstore: Backstore, deadline: Duration = .seconds(30)) async throws(BlockError) {
     try await bounded("remove", deadline) { _ throws(BlockError) in
       guard exports(backstore) || lun.links.isEmpty else { return }
-      for name in ConfigDirectory(portGroup("lun")).directories {
-        let lun = ConfigDirectory(portGroup("lun/\(name)"))
-        for link in lun.links {
-          guard unlink(lun(link.name)) == 0 || errno == ENOENT else {
-            throw BlockError(errno: Errno(rawValue: errno), step: "remove", object: lun(link.name))
-          }
-        }
-        try lun.remove()
+      let link = lun(backstore.name)
+      guard unlink(link) == 0 || errno == ENOENT else {
+        throw BlockError(errno: Errno(rawValue: errno), step: "remove", object: link)
       }
+      try lun.remove()
       try portGroup.remove()
       try directory.remove()
     }

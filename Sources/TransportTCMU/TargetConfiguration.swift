@@ -54,7 +54,12 @@ public enum TargetConfiguration {
   }
 
   /// Makes the directory in which the kernel keeps persistent reservations; without it they fail.
-  private static func prepareReservations() throws(BlockError) {
+  ///
+  /// Others may have told the kernel another place since it was made (rtslib does), so it is looked at whenever a
+  /// backstore comes.
+  ///
+  /// - Throws: By errno.
+  public static func prepareReservations() throws(BlockError) {
     guard let place = SmallFile.text("\(root)/dbroot") else { return }
     for path in [place, "\(place)/pr"] {
       guard mkdir(path, 0o700) == 0 || errno == EEXIST else {
