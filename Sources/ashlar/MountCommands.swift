@@ -77,11 +77,13 @@ struct UnmountCommand: AsyncParsableCommand {
     // An ID holds no slash, so ./ID always means the directory.
     if target.contains("/") { return try unmountDirectory() }
     guard isDirectory else { return try unmountMounts(of: try await attached(try AttachmentID(target))) }
-    // A directory's name may be one that no ID can have, or that nothing is attached under.
-    guard let id = try? AttachmentID(target), let info = try await attachedIfAny(id) else {
+    // What is attached comes first; its link tells, so that a directory needs no manager.
+    guard let id = try? AttachmentID(target),
+      try LinuxFileSystem().kind(of: instance.directories.link(id)) != nil
+    else {
       return try unmountDirectory()
     }
-    try unmountMounts(of: info)
+    try unmountMounts(of: try await attached(id))
   }
 
   private var isDirectory: Bool {
@@ -97,13 +99,6 @@ struct UnmountCommand: AsyncParsableCommand {
     try await instance.withManager { client async throws(BlockError) in
       try await client.call(.get, "/v1/attachments/\(id.escapedInURL)")
     }
-  }
-
-  private func attachedIfAny(_ id: AttachmentID) async throws(BlockError) -> AttachmentInfo? {
-    let all: [AttachmentInfo] = try await instance.withManager { client async throws(BlockError) in
-      try await client.call(.get, "/v1/attachments")
-    }
-    return all.first { $0.id == id }
   }
 
   private func unmountMounts(of info: AttachmentInfo) throws(BlockError) {
@@ -169,7 +164,7 @@ enum Partition {
         numbers.insert(pair)
       }
     }
-    return Mount.all().reversed().filter { numbers.contains($0.device) }
+    return MountedDevices(numbers).mounts(in: Mount.all()).reversed()
   }
 }
 
