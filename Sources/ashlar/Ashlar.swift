@@ -3,6 +3,7 @@ import Attachments
 import BlockCore
 import CLinux
 import Glibc
+import LinuxIO
 
 /// The command.
 @main
@@ -19,6 +20,11 @@ struct Ashlar: AsyncParsableCommand {
   static func main() async {
     signal(SIGPIPE, SIG_IGN)
     occupyStandardStreams()
+    do throws(BlockError) {
+      try ProgramText.checkArguments()
+    } catch {
+      Output.fail(error, isJSON: CommandLine.arguments.contains("--json"))
+    }
     if Output.isAttacher {
       await run(
         OverlaybdAttacher.self, OverlaybdAttacher.arguments(CommandLine.arguments.dropFirst()), wrongCall: 1)

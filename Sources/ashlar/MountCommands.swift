@@ -113,7 +113,10 @@ struct UnmountCommand: AsyncParsableCommand {
         remedy: isDirectory
           ? "For the directory of that name, write ./\(target)." : "See what is mounted: ashlar ls.")
     }
-    for mount in mounts { try Mount.unmount(mount.mountPoint) }
+    for mount in mounts {
+      guard mount.isPathExact else { throw ProgramText.notUTF8(mount.mountPoint) }
+      try Mount.unmount(mount.mountPoint)
+    }
   }
 }
 
