@@ -51,7 +51,7 @@ extension OverlaybdAttacher {
       _ = try DeviceNames(id: id.text)
       try HostSupport.require(.tcmu)
       let reference = ImageReference(
-        .overlaybd, config, relativeTo: FileManager.default.currentDirectoryPath)
+        .overlaybd, config, relativeTo: try ProgramText.workingDirectory())
       var request = AttachRequest(
         id: id.text, image: "\(reference)", transport: transport, readOnly: nil)
       request.withDevID = withDevID
