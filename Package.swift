@@ -100,7 +100,8 @@ let package = Package(
     room(
       "Engine",
       [
-        "CLinux", "BlockCore", "LinuxIO", "TransportTCMU", "Attachments", "Journals", system_, logging,
+        "CLinux", "BlockCore", "LinuxIO", "Images", "TransportTCMU", "Attachments", "Journals", system_,
+        logging,
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     room(

@@ -10,6 +10,9 @@ public struct AttachRequest: Sendable, Hashable, Codable {
   public var transport: String?
   /// Whether writes are to be refused; not if it is not there.
   public var readOnly: Bool?
+  /// Whether others may write to the image meanwhile: a mount, or whoever has a loop device over it; not if it is not
+  /// there.
+  public var shared: Bool?
   /// Who serves a backstore, for `tcmu`: a ``BackstoreChoice``; `auto` if it is not there.
   public var backstore: String?
   /// Whether the backstore's configuration ends with the ID, for `tcmu`; not if it is not there.

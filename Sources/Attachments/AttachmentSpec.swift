@@ -12,19 +12,23 @@ public struct AttachmentSpec: Sendable, Hashable, Codable {
   public var transport: TransportChoice
   /// Whether a read-only disk was asked for.
   public var isReadOnly: Bool
+  /// Whether others may write to the image meanwhile: a mount, or whoever has a loop device over it; not if it is not
+  /// there.
+  public var isShared: Bool?
   /// The backstore, for the transport `tcmu`.
   public var backstore: BackstoreSpec?
 
   /// Makes a spec; the parameters are those of the properties.
   public init(
     scheme: String?, path: String, configuration: String?, transport: TransportChoice, isReadOnly: Bool,
-    backstore: BackstoreSpec? = nil
+    isShared: Bool? = nil, backstore: BackstoreSpec? = nil
   ) {
     self.scheme = scheme
     self.path = path
     self.configuration = configuration
     self.transport = transport
     self.isReadOnly = isReadOnly
+    self.isShared = isShared
     self.backstore = backstore
   }
 
@@ -40,6 +44,9 @@ public struct AttachmentSpec: Sendable, Hashable, Codable {
       return "the content of \(path) has changed since it was attached"
     }
     if isReadOnly != other.isReadOnly { return isReadOnly ? "it is read-only" : "it is not read-only" }
+    if isShared ?? false != other.isShared ?? false {
+      return isShared ?? false ? "it is shared with other writers" : "it is not shared with other writers"
+    }
     if transport != other.transport { return "its transport was asked to be \(transport.rawValue)" }
     if backstore?.role != other.backstore?.role {
       return backstore?.role == .foreign ? "another process serves it" : "this engine serves it"

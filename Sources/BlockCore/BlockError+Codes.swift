@@ -131,7 +131,8 @@ extension BlockError.Kind {
     case .notFound: "Check the path."
     case .noSpace: "Free some space there and try again."
     case .exhausted: "Raise the limit (ulimit -n, memory) or close something."
-    case .readOnly: "Mount the file system read-write, or open the image with --read-only."
+    case .readOnly:
+      "Mount the file system read-write; ashlar attach can also read the image, with --read-only."
     default: nil
     }
   }

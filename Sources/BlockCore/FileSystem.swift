@@ -7,6 +7,8 @@ public protocol BlockFile: ByteSource {
   var identity: FileIdentity { get }
   /// Whether changes are possible.
   var isWritable: Bool { get }
+  /// What a user should know of it although it opened.
+  var notices: [String] { get }
 
   /// Writes all of a span, if that takes no more than the copy into the page cache: the first phase.
   func writeNow(at offset: UInt64, from data: RawSpan) throws(BlockError) -> ServeOutcome
@@ -26,6 +28,10 @@ public protocol BlockFile: ByteSource {
   func zero(_ range: Range<UInt64>) async throws(BlockError)
   /// The ranges that hold data, in order: `SEEK_DATA` and `SEEK_HOLE` from `start` on.
   func dataExtents(from start: UInt64) async throws(BlockError) -> [Range<UInt64>]
+}
+
+extension BlockFile {
+  public var notices: [String] { [] }
 }
 
 /// What tells one file from another: `st_dev` and `st_ino`.
@@ -100,6 +106,9 @@ public enum FileKind: String, Sendable {
 public enum FileAccess: Sendable {
   /// For reading; the content is taken as constant.
   case readOnly
-  /// For reading and writing.
+  /// For reading and writing, and nobody else writes meanwhile, through whatever name or device.
   case readWrite
+  /// For reading and writing beside others who know: a mount, a loop device. Who else opens it for that through this
+  /// engine is refused all the same.
+  case sharedReadWrite
 }

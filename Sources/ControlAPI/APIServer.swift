@@ -100,9 +100,7 @@ public struct APIServer: Sendable {
         let id = try AttachmentID(order.id)
         // It looks at files, of which the disk may not answer.
         let spec = try await Blocking.executor.run { () async throws(BlockError) in
-          let wanted = try await self.spec(for: order, id)
-          if !wanted.isReadOnly { try sandboxes.checkIsNobodys(wanted.path, "attach for writing") }
-          return wanted
+          try await self.spec(for: order, id)
         }
         return try await manager.attach(id, spec)
       }
@@ -142,7 +140,7 @@ public struct APIServer: Sendable {
     }
     var spec = AttachmentSpec(
       scheme: scheme?.rawValue, path: path, configuration: configuration, transport: transport,
-      isReadOnly: order.readOnly ?? false)
+      isReadOnly: order.readOnly ?? false, isShared: order.shared ?? false ? true : nil)
     if transport == .tcmu {
       spec.backstore = try await .attachment(
         id, path: reference.path, isOverlayBD: configuration != nil || reference.scheme == .overlaybd,

@@ -38,14 +38,15 @@ struct ServedImage: Sendable {
     let reference = ImageReference(
       spec.scheme.flatMap(ImageReference.Scheme.init(rawValue:)), spec.path, relativeTo: "/")
     // What raw: means was decided when the ID was attached first; its user may have written anything since.
-    return try await open(reference, isReadOnly: spec.isReadOnly, takesContainers: true)
+    return try await open(
+      reference, isReadOnly: spec.isReadOnly, takesContainers: true, isShared: spec.isShared ?? false)
   }
 
   private static func open(
-    _ reference: ImageReference, isReadOnly: Bool, takesContainers: Bool
+    _ reference: ImageReference, isReadOnly: Bool, takesContainers: Bool, isShared: Bool = false
   ) async throws(BlockError) -> ServedImage {
     let options = ImageOptions(
-      isReadOnly: isReadOnly, writesResultFile: true, takesContainers: takesContainers)
+      isReadOnly: isReadOnly, writesResultFile: true, takesContainers: takesContainers, isShared: isShared)
     let image = try await Image.open(reference, options, .linux)
     return ServedImage(
       image.volume, format: image.format.rawValue, layers: image.layers.count, notices: image.notices)
@@ -160,7 +161,7 @@ extension ServedImage {
     try await file.extend(to: geometry.byteCount)
     let volume = try RawVolume(
       file, isReadOnly: false, byteCount: geometry.byteCount, blockSize: geometry.logicalBlockSize)
-    return ServedImage(volume, format: "file")
+    return ServedImage(volume, format: "file", notices: file.notices)
   }
 
   private static func geometry(

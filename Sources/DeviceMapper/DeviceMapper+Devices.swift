@@ -6,13 +6,13 @@ import SystemPackage
 
 /// How udev is to treat our devices, in the upper half of the event number of a call.
 ///
-/// Without a cookie in the lower half nobody waits for udev, and nothing of ours is left in the system if we
-/// die. What the flags forbid: links of udev's own, and the looks of blkid and of other rules into the
-/// device, which would hold it open when it is to go. Where no udev runs, they have no effect.
+/// Without a cookie in the lower half no semaphore of ours is left in the system if we die. What the flags forbid: the
+/// looks of blkid and of other rules into the device, which would hold it open when it is to go. The link in
+/// `/dev/mapper` is udev's to make and to remove. Where no udev runs, they have no effect.
 enum UdevFlags {
   static let all =
     UInt32(
-      DM_UDEV_DISABLE_DM_RULES_FLAG | DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG | DM_UDEV_DISABLE_DISK_RULES_FLAG
+      DM_UDEV_DISABLE_SUBSYSTEM_RULES_FLAG | DM_UDEV_DISABLE_DISK_RULES_FLAG
         | DM_UDEV_DISABLE_OTHER_RULES_FLAG | DM_UDEV_DISABLE_LIBRARY_FALLBACK | DM_UDEV_PRIMARY_SOURCE_FLAG)
     << UInt32(DM_UDEV_FLAGS_SHIFT)
 }
@@ -32,13 +32,13 @@ extension DeviceMapper {
     public static let withoutFreeze = SuspendOptions(rawValue: DM_SKIP_LOCKFS_FLAG)
   }
 
-  /// Makes a device with a table, usable when this returns, and its node.
+  /// Makes a device with a table, usable when this returns, with its name in `/dev/mapper`.
   ///
   /// If it fails, nothing is left.
   ///
   /// - Parameters:
-  ///   - name: 1 to 127 bytes without a slash.
-  ///   - uuid: 1 to 128 bytes without a slash that no other device has.
+  ///   - name: 1 to 127 of the characters that libdevmapper leaves as they are (``check(_:limit:)``).
+  ///   - uuid: 1 to 128 of these, that no other device has.
   ///   - table: What it is made of.
   ///   - isReadOnly: Whether writes are refused.
   /// - Throws: `conflict` if name or UUID is taken, what the kernel says of the table with its words.
@@ -47,6 +47,8 @@ extension DeviceMapper {
   ) throws(BlockError) -> MappedDevice {
     try Self.check(name, limit: Int(DM_NAME_LEN) - 1)
     try Self.check(uuid, limit: Int(DM_UUID_LEN) - 1)
+    // The device may get a number that a name of one that is gone still means.
+    try tidyNames()
     var request = Request(.name(name))
     request.uuid = uuid
     do {
@@ -61,7 +63,7 @@ extension DeviceMapper {
       try load(table, into: .uuid(uuid), isReadOnly: isReadOnly)
       var device = try resume(.uuid(uuid))
       device.name = name
-      try makeNode(name, device.numbers)
+      try show(name, device.numbers)
       return device
     } catch {
       do {
@@ -73,14 +75,31 @@ extension DeviceMapper {
     }
   }
 
-  private static func check(_ text: String, limit: Int) throws(BlockError) {
-    guard (1...limit).contains(text.utf8.count),
-      !text.utf8.contains(where: { $0 == 0 || $0 == UInt8(ascii: "/") }),
-      text != ".", text != ".."
+  /// Checks a name or UUID before a device gets it.
+  ///
+  /// The kernel takes nearly anything. libdevmapper writes what is not on its list as `\x20`, and every call of dmsetup
+  /// that lists devices fails as long as there is one that is not written so.
+  ///
+  /// - Throws: `invalidArgument` unless it has 1 to `limit` letters and digits of ASCII and `#+-.:=@_`.
+  public static func check(_ text: String, limit: Int = Int(DM_NAME_LEN) - 1) throws(BlockError) {
+    guard (1...limit).contains(text.utf8.count), text.utf8.allSatisfy(isPlain), text != ".", text != ".."
     else {
+      let shown = text.unicodeScalars.prefix(limit).map {
+        $0.properties.generalCategory == .control ? "?" : "\($0)"
+      }
       throw BlockError(
-        .invalidArgument, step: "use the device-mapper name", object: "\"\(text)\"",
-        cause: "it must have 1 to \(limit) bytes and no slash")
+        .invalidArgument, step: "use the device-mapper name", object: "\"\(shown.joined())\"",
+        cause: "it must have 1 to \(limit) bytes, and of these only letters and digits of ASCII and #+-.:=@_",
+        remedy: "Choose another name; dmsetup cannot list devices as long as one has other characters.")
+    }
+  }
+
+  private static func isPlain(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+      UInt8(ascii: "0")...UInt8(ascii: "9"):
+      true
+    default: "#+-.:=@_".utf8.contains(byte)
     }
   }
 
@@ -154,11 +173,11 @@ extension DeviceMapper {
     }
   }
 
-  /// Removes a device and its node.
+  /// Removes a device and its name in `/dev/mapper`.
   ///
   /// - Parameters:
   ///   - device: The device.
-  ///   - deferred: Whether one that is open goes when its last user closes it, instead of the error `busy`; its node
+  ///   - deferred: Whether one that is open goes when its last user closes it, instead of the error `busy`; its name
   ///     goes at once, so that nobody else opens it.
   /// - Returns: Whether it is gone; `false` only if deferred.
   /// - Throws: `busy` if it is open, `notFound` if it is not there, others by errno.
@@ -168,12 +187,12 @@ extension DeviceMapper {
     var request = Request(device, flags: deferred ? DM_DEFERRED_REMOVE : 0)
     request.eventNumber = UdevFlags.all
     let reply = try call(cdm_DEV_REMOVE, request, step: "remove", object: device.description)
-    if let name { removeNode(name) }
+    if let name { hide(name) }
     // An answer with that flag says that the device stays until it is closed.
     return !(deferred && reply.device.isRemovedWhenClosed)
   }
 
-  /// Gives a device another name, and its node too.
+  /// Gives a device another name, in `/dev/mapper`, too.
   ///
   /// - Throws: `conflict` if that is taken, others by errno.
   public func rename(_ name: String, to new: String) throws(BlockError) {
@@ -183,8 +202,8 @@ extension DeviceMapper {
     request.eventNumber = UdevFlags.all
     do {
       let device = try call(cdm_DEV_RENAME, request, step: "rename to \(new)", object: name).device
-      removeNode(name)
-      try makeNode(new, device.numbers)
+      hide(name)
+      try show(new, device.numbers)
     } catch  where error.errno == .resourceBusy {
       throw BlockError(
         .conflict, step: "rename to \(new)", object: name, cause: "there is a device of that name already",
@@ -205,39 +224,5 @@ extension DeviceMapper {
     } catch {
       throw log.explained(error)
     }
-  }
-}
-
-extension DeviceMapper {
-  /// The node of a device.
-  public static func path(of name: String) -> String { "\(directory)/\(name)" }
-
-  /// Makes the node of a device, by its numbers: nobody else does it for our devices.
-  ///
-  /// What stands there of an earlier device is replaced.
-  func makeNode(_ name: String, _ numbers: DeviceNumbers) throws(BlockError) {
-    let path = Self.path(of: name)
-    do {
-      if try BlockDevice.numbers(ofNode: path) == numbers { return }
-    } catch  where error.errno != .noSuchFileOrDirectory && error.kind != .invalidArgument {
-      throw error
-    } catch {
-      // Nothing is there, or no node; what it is, unlink decides.
-      unlink(path)
-    }
-    unlink(path)
-    try BlockDevice.makeNode(at: path, numbers)
-  }
-
-  /// Removes the node of a device that has gone by itself, as one does that was removed deferred.
-  ///
-  /// A node that stands for a device of that name which is there now stays.
-  public func removeStaleNode(_ name: String) throws(BlockError) {
-    if try info(.name(name)) == nil { removeNode(name) }
-  }
-
-  private func removeNode(_ name: String) {
-    // That it is gone already is no error.
-    unlink(Self.path(of: name))
   }
 }

@@ -41,8 +41,9 @@ extension DeviceMapper {
   public func busy(_ device: DeviceReference, _ error: BlockError) throws(BlockError) -> BlockError {
     guard let found = try info(device) else { return error }
     var users = BlockDevice.openers(of: found.numbers).map(\.description)
-    users += Mount.all().filter { $0.device == found.numbers }.map { "the mount at \($0.mountPoint)" }
-    users += Mount.inOtherNamespaces().filter { $0.mount.device == found.numbers }
+    let mounted = MountedDevices([found.numbers])
+    users += mounted.mounts(in: Mount.all()).map { "the mount at \($0.mountPoint)" }
+    users += Mount.inOtherNamespaces().filter { mounted.contains($0.mount) }
       .map { "the mount at \($0.mount.mountPoint) in the namespace of \($0.process)" }
     users += BlockDevice.holders(of: "dm-\(found.numbers.minor)").map { "the device \($0)" }
     let who =

@@ -3,6 +3,7 @@ import CDevMapper
 import CLinux
 import Glibc
 import LinuxIO
+import Synchronization
 import SystemPackage
 
 /// The kernel's device-mapper: the devices of this host, by its ioctls (linux/dm-ioctl.h).
@@ -16,6 +17,8 @@ public final class DeviceMapper: Sendable {
   /// The directory of the nodes.
   public static let directory = "/dev/mapper"
   private let control: Descriptor
+  /// Whether udev has not shown a device in time: it is not waited for again.
+  let isUdevSilent = Atomic<Bool>(false)
 
   /// Opens the driver; makes its node where `/dev` lacks it.
   ///

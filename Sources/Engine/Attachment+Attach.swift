@@ -42,6 +42,12 @@ extension Attachment {
 
   /// Starts a data server and waits until it serves.
   func serve(_ start: ServerOrder.Start) async throws(BlockError) -> ServerStatus {
+    // Each time: what nobody stood on when it was served last may be the base of a sandbox now.
+    if start != .drain, let path = spec.writtenPath {
+      let check = context.checkWriter
+      // On a thread of its own: what stands on a dead mount does not answer.
+      try await Blocking.run("check writer") { () throws(BlockError) in try check(path) }
+    }
     expectServer()
     try startServer(start)
     let status = try await served()

@@ -18,6 +18,8 @@ actor Attachment {
     let launches: ServerLaunches
     let deadlines: Deadlines
     let bootID: String
+    /// Refuses a file or device that an image may not be written to, at a path.
+    let checkWriter: @Sendable (String) throws(BlockError) -> Void
     /// Called when an attachment is no more.
     let onGone: @Sendable (Attachment) -> Void
   }

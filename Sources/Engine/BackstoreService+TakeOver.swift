@@ -36,11 +36,19 @@ extension BackstoreService {
         try await serve(entry.backstore, entry.configuration, .takeOver)
         log.notice("\(entry.backstore): taken over (\(entry.configuration))")
       } catch  where error.kind == .busy {
-        try awaitRelease(of: entry)
+        try awaitRelease(of: entry, after: error)
       }
     } catch {
       log.error("\(entry.backstore): not taken over: \(error)")
     }
+  }
+
+  /// The same for a device that was found busy; it may be its image that is.
+  ///
+  /// - Throws: The error, if nobody serves the device; others by errno.
+  func awaitRelease(of entry: UIODevice.Entry, after error: BlockError) throws(BlockError) {
+    guard try UIODevice.isServed(entry) else { throw error }
+    try awaitRelease(of: entry)
   }
 
   /// Sees to it that a device is taken over when the process that serves it lets go.

@@ -189,7 +189,7 @@ public actor BackstoreService {
     do throws(BlockError) {
       try await serve(entry.backstore, entry.configuration, .fresh)
     } catch  where error.kind == .busy && !isAwaited {
-      try awaitRelease(of: entry)
+      try awaitRelease(of: entry, after: error)
     }
   }
 

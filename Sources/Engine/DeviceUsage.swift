@@ -26,9 +26,9 @@ struct DeviceUsage: Sendable {
   ///   - servedBy: The process that serves it.
   init(of path: String, servedBy server: Int32?) {
     let devices = Self.devices(of: path)
-    let numbers = Set(devices.map(\.numbers))
+    let mounted = MountedDevices(Set(devices.map(\.numbers)))
     mounts = Self.mounts(of: path, in: Mount.all())
-    mountsElsewhere = Mount.inOtherNamespaces().filter { numbers.contains($0.mount.device) }
+    mountsElsewhere = Mount.inOtherNamespaces().filter { mounted.contains($0.mount) }
       .map { "\($0.mount.mountPoint) in the namespace of \($0.process)" }
     for (name, numbers) in devices {
       holders += SmallFile.entries("/sys/class/block/\(name)/holders")
@@ -40,8 +40,7 @@ struct DeviceUsage: Sendable {
 
   /// Where a disk, or a partition of it, is mounted, the one mounted last first.
   static func mounts(of path: String, in table: [Mount]) -> [Mount] {
-    let numbers = Set(devices(of: path).map(\.numbers))
-    return table.filter { numbers.contains($0.device) }.reversed()
+    MountedDevices(Set(devices(of: path).map(\.numbers))).mounts(in: table).reversed()
   }
 
   /// A disk and its partitions.

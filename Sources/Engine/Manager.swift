@@ -31,61 +31,67 @@ public actor Manager {
     public var launches: ServerLaunches
     /// How long waits may take.
     public var deadlines: Deadlines
-    /// The descriptor of the instance's lock, which the program before us in this process has held.
-    public var inheritedLock: Int32?
     /// Whether a damaged journal is put aside and a new one begun.
     public var putsDamagedAside: Bool
+    /// Asked, with its path, before an image is opened for writing: throws if somebody stands on it.
+    public var checkWriter: @Sendable (String) throws(BlockError) -> Void
 
     /// Makes options; the parameters are those of the properties.
     public init(
       directories: EngineDirectories, launches: ServerLaunches, deadlines: Deadlines = .standard,
-      inheritedLock: Int32? = nil, putsDamagedAside: Bool = false
+      putsDamagedAside: Bool = false,
+      checkWriter: @escaping @Sendable (String) throws(BlockError) -> Void = { _ throws(BlockError) in }
     ) {
       self.directories = directories
       self.launches = launches
       self.deadlines = deadlines
-      self.inheritedLock = inheritedLock
       self.putsDamagedAside = putsDamagedAside
+      self.checkWriter = checkWriter
     }
   }
 
-  /// Takes an instance over: its directories, its lock, its journal, and what that speaks of.
+  /// Becomes the manager of an instance: makes its directories and takes its lock.
+  ///
+  /// - Parameters:
+  ///   - directories: Where the instance keeps what.
+  ///   - inherited: The descriptor of the lock, which the program before us in this process has held.
+  /// - Throws: `busy` if the instance has a manager already; others by errno.
+  public static func claim(
+    _ directories: EngineDirectories, inherited: Int32? = nil
+  ) throws(BlockError) -> FileLock {
+    try directories.make()
+    if let inherited, let lock = try FileLock.keep(inherited, of: directories.lock) { return lock }
+    guard let lock = try FileLock.take(directories.lock) else {
+      throw BlockError(
+        .busy, step: "start the manager of", object: directories.run, cause: "another one is running",
+        remedy: "Use that one, or stop it with: ashlar daemon stop.")
+    }
+    return lock
+  }
+
+  /// Takes an instance over: its journal, and what that speaks of.
   ///
   /// - Parameters:
   ///   - options: What it needs to know.
+  ///   - lock: The instance's lock (``claim(_:inherited:)``).
   ///   - services: The host's clock and chance.
   ///   - log: Where it reports.
-  /// - Throws: `busy` if the instance has a manager already; others if directories or journal cannot be had.
+  /// - Throws: If the journal cannot be had.
   public static func start(
-    _ options: Options, _ services: HostServices, log: Logger
+    _ options: Options, holding lock: consuming FileLock, _ services: HostServices, log: Logger
   ) async throws(BlockError) -> Manager {
-    try options.directories.make()
-    guard let lock = try Self.lock(options) else {
-      throw BlockError(
-        .busy, step: "start the manager of", object: options.directories.run, cause: "another one is running",
-        remedy: "Use that one, or stop it with: ashlar daemon stop.")
-    }
     let (gone, post) = AsyncStream<Attachment>.makeStream()
     let (journal, aside) = try Self.journal(options, log)
     let context = Attachment.Context(
       directories: options.directories, journal: journal, services: services,
       log: log, launches: options.launches, deadlines: options.deadlines, bootID: Self.bootID,
-      onGone: { post.yield($0) })
+      checkWriter: options.checkWriter, onGone: { post.yield($0) })
     let manager = Manager(context, lock, aside)
     Task {
       for await attachment in gone { await manager.forget(attachment) }
     }
     try await manager.recover()
     return manager
-  }
-
-  /// The instance's lock; `nil` if another manager has it.
-  private static func lock(_ options: Options) throws(BlockError) -> FileLock? {
-    let path = options.directories.lock
-    if let inherited = options.inheritedLock, let lock = try FileLock.keep(inherited, of: path) {
-      return lock
-    }
-    return try FileLock.take(path)
   }
 
   /// The descriptor that holds the instance's lock, for a program that takes our place in this process.

@@ -53,12 +53,17 @@ public struct ImageOptions: Sendable {
   /// Whether a file in another disk format is opened by `raw:`: somebody has decided before that it is meant, or its
   /// user has written such a header to his disk since.
   public var takesContainers: Bool
+  /// Whether others may write to it meanwhile: a mount, or whoever has a loop device over it.
+  public var isShared: Bool
 
   /// Makes options; the parameters are those of the properties.
-  public init(isReadOnly: Bool, writesResultFile: Bool, takesContainers: Bool = false) {
+  public init(
+    isReadOnly: Bool, writesResultFile: Bool, takesContainers: Bool = false, isShared: Bool = false
+  ) {
     self.isReadOnly = isReadOnly
     self.writesResultFile = writesResultFile
     self.takesContainers = takesContainers
+    self.isShared = isShared
   }
 }
 
@@ -77,12 +82,13 @@ extension Image {
     let scheme = try await Recognition.format(of: reference, services)
     switch scheme {
     case .raw:
-      let access: FileAccess = options.isReadOnly ? .readOnly : .readWrite
+      let access: FileAccess =
+        options.isReadOnly ? .readOnly : options.isShared ? .sharedReadWrite : .readWrite
       let file = try await services.files.open(reference.path, for: access)
       if !options.takesContainers { try await reference.checkIsNoContainer(file) }
       return Image(
         reference: reference, format: .raw, volume: try RawVolume(file, isReadOnly: options.isReadOnly),
-        layers: [], segmentCount: 0, notices: [])
+        layers: [], segmentCount: 0, notices: file.notices)
     case .config(let bytes):
       return try await ConfiguredImage(reference, bytes, services, options).open()
     case .layer:

@@ -12,10 +12,7 @@ public struct FileLock: ~Copyable, Sendable {
   /// - Throws: By errno.
   public static func take(_ path: String) throws(BlockError) -> FileLock? {
     let descriptor = try Descriptor.open(path, O_RDWR | O_CREAT, mode: 0o600, step: "open the lock")
-    while flock(descriptor.raw, LOCK_EX | LOCK_NB) != 0 {
-      if errno == EWOULDBLOCK { return nil }
-      if errno != EINTR { throw .lastErrno(step: "lock", object: path) }
-    }
+    if case .refused = try AdvisoryLock.take(descriptor, path) { return nil }
     return FileLock(descriptor: descriptor)
   }
 
@@ -24,7 +21,7 @@ public struct FileLock: ~Copyable, Sendable {
   /// - Parameters:
   ///   - inherited: Its descriptor.
   ///   - path: The locked file's path.
-  /// - Returns: `nil` if the descriptor is none of that file.
+  /// - Returns: `nil` if the descriptor is none of that file, or does not hold its lock.
   /// - Throws: By errno.
   public static func keep(_ inherited: Int32, of path: String) throws(BlockError) -> FileLock? {
     var held = stat()
@@ -34,9 +31,10 @@ public struct FileLock: ~Copyable, Sendable {
     else { return nil }
     let descriptor = Descriptor(owning: inherited)
     // It is ours already; the call makes sure.
-    guard fcntl(inherited, F_SETFD, FD_CLOEXEC) == 0, flock(inherited, LOCK_EX | LOCK_NB) == 0 else {
+    guard fcntl(inherited, F_SETFD, FD_CLOEXEC) == 0 else {
       throw .lastErrno(step: "keep the lock", object: path)
     }
+    if case .refused = try AdvisoryLock.take(descriptor, path) { return nil }
     return FileLock(descriptor: descriptor)
   }
 

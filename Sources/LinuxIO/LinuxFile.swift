@@ -21,6 +21,9 @@ public final class LinuxFile: BlockFile {
   let isMemory: Bool
   /// Whether this is a block device rather than a regular file.
   public let isBlockDevice: Bool
+  public let notices: [String]
+  // Held for the file's life.
+  private let claim: WriteClaim?
 
   /// Opens an existing file.
   ///
@@ -28,13 +31,12 @@ public final class LinuxFile: BlockFile {
   ///   - path: The path of a regular file or block device.
   ///   - access: Whether it is to be changed.
   /// - Throws: `invalidArgument` for a directory, FIFO, socket or character device; `busy` if it is to be
-  ///   changed and somebody else has locked it for that (flock(2)); others by errno.
+  ///   changed and somebody else may do that, too (``WriteClaim``); others by errno.
   public init(_ path: String, for access: FileAccess) throws(BlockError) {
     // Not blocking, or opening a FIFO would wait for a writer.
-    let flags = (access == .readWrite ? O_RDWR : O_RDONLY) | O_NONBLOCK
+    let flags = (access == .readOnly ? O_RDONLY : O_RDWR) | O_NONBLOCK
     let descriptor = try Descriptor.open(path, flags)
     let status = try Self.status(of: descriptor, path)
-    if access == .readWrite { try Self.lock(descriptor, path) }
     let byteCount: UInt64
     switch status.st_mode & S_IFMT {
     case S_IFREG:
@@ -52,9 +54,14 @@ public final class LinuxFile: BlockFile {
         .invalidArgument, step: "open", object: path, cause: "it is neither a file nor a block device",
         remedy: "Name a file or a block device.")
     }
+    let claim =
+      access == .readOnly
+      ? nil : try WriteClaim(of: descriptor, path, status, isShared: access == .sharedReadWrite)
+    self.claim = claim
+    notices = claim?.notices ?? []
     size = Atomic(byteCount)
     name = path
-    isWritable = access == .readWrite
+    isWritable = access != .readOnly
     identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
     if isBlockDevice {
       mapping = FileMapping()
@@ -90,17 +97,6 @@ public final class LinuxFile: BlockFile {
       if errno != EINTR { throw .lastErrno(step: "set the size of", object: name) }
     }
     size.store(byteCount, ordering: .relaxed)
-  }
-
-  /// Two who write to one disk destroy what is on it.
-  private static func lock(_ descriptor: borrowing Descriptor, _ path: String) throws(BlockError) {
-    while flock(descriptor.raw, LOCK_EX | LOCK_NB) != 0 {
-      if errno == EINTR { continue }
-      guard errno == EWOULDBLOCK else { throw .lastErrno(step: "lock", object: path) }
-      throw BlockError(
-        .busy, step: "open", object: path, cause: "somebody else has it open for writing, and has locked it",
-        remedy: "Detach it there, or open it with --read-only.")
-    }
   }
 
   private static func status(of descriptor: borrowing Descriptor, _ path: String) throws(BlockError) -> stat {

@@ -62,7 +62,8 @@ public struct LinuxFileSystem: FileSystem {
       unlink(path)
       throw error
     }
-    return try LinuxFile(path, for: .readWrite)
+    // Nobody has a device over what has just been made.
+    return try LinuxFile(path, for: .sharedReadWrite)
   }
 
   public func rename(_ path: String, to target: String, replaces: Bool) async throws(BlockError) {
@@ -81,7 +82,12 @@ public struct LinuxFileSystem: FileSystem {
     // Nothing can have such a name, and what C takes for it is somebody else's.
     if path.utf8.contains(0) { return }
     let absent: Set<Int32> = [ENOENT, ENOTDIR, ENAMETOOLONG]
-    guard unlink(path) == 0 || absent.contains(errno) else { throw .lastErrno(step: "remove", object: path) }
+    if unlink(path) == 0 || absent.contains(errno) { return }
+    let error = BlockError.lastErrno(step: "remove", object: path)
+    // A file system that is read-only says that also of what is not there.
+    var status = stat()
+    if lstat(path, &status) != 0, absent.contains(errno) { return }
+    throw error
   }
 
   public func replaceContents(of path: String, with bytes: [UInt8]) async throws(BlockError) {
@@ -166,7 +172,7 @@ extension LinuxFileSystem {
     guard ftruncate(target.raw, off_t(source.byteCount)) == 0 else {
       throw .lastErrno(step: "set the size of", object: copy)
     }
-    let file = try LinuxFile(copy, for: .readWrite)
+    let file = try LinuxFile(copy, for: .sharedReadWrite)
     let workspace = Workspace()
     for extent in try await source.dataExtents(from: 0) {
       for start in stride(from: extent.lowerBound, to: extent.upperBound, by: Limits.requestBytes) {

@@ -99,13 +99,13 @@ public struct LoopDevice: ~Copyable, Sendable {
   }
 
   /// Opens a device's node; makes it where `/dev` lacks it, as in a container with a `/dev` of its own.
-  static func openNode(_ number: Int) throws(BlockError) -> Descriptor {
+  static func openNode(_ number: Int, _ flags: Int32 = O_RDWR) throws(BlockError) -> Descriptor {
     let path = "/dev/loop\(number)"
     do {
-      return try Descriptor.open(path, O_RDWR)
+      return try Descriptor.open(path, flags)
     } catch  where error.errno == .noSuchFileOrDirectory {
       try BlockDevice.makeNode(ofName: "loop\(number)")
-      return try Descriptor.open(path, O_RDWR)
+      return try Descriptor.open(path, flags)
     }
   }
 

@@ -5,7 +5,7 @@ import SystemPackage
 
 /// A mount as the calling process's mount namespace shows it.
 public struct Mount: Sendable, Hashable {
-  /// The device that is mounted.
+  /// The device that is mounted, or the anonymous number of a file system that has none or several: btrfs, overlayfs.
   public let device: DeviceNumbers
   /// Where it is mounted.
   public let mountPoint: String
@@ -13,6 +13,8 @@ public struct Mount: Sendable, Hashable {
   public let type: String
   /// The options of the mount, as one text.
   public let options: String
+  /// What was mounted, in the file system's words: mostly a device's path, as whoever mounted it has it.
+  public let source: String
 
   /// All mounts (`/proc/self/mountinfo`, proc_pid_mountinfo(5)), in order.
   public static func all() -> [Mount] {
@@ -48,6 +50,7 @@ public struct Mount: Sendable, Hashable {
     mountPoint = Self.unescape(fields[4])
     options = String(fields[5])
     type = String(fields[separator + 1])
+    source = fields.count > separator + 2 ? Self.unescape(fields[separator + 2]) : ""
   }
 
   /// Undoes the escapes of mountinfo: `\040` for a space, and the like.

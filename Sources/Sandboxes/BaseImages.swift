@@ -12,14 +12,18 @@ final class HeldFile: Sendable {
   let descriptor: Descriptor
   let identity: FileIdentity
   let path: String
+  /// What is to be known of its lock.
+  let notice: String?
 
   /// Opens and locks a file.
   ///
   /// - Parameters:
   ///   - path: The file.
   ///   - isShared: Whether others may lock it, too; they may not write then.
-  /// - Throws: `busy` if somebody has locked it otherwise; `invalidArgument` if it is no regular file.
-  init(_ path: String, isShared: Bool) throws(BlockError) {
+  ///   - isNew: Whether we have just made it, so that nobody has a loop device over it.
+  /// - Throws: `busy` if somebody has locked it otherwise, or may write to it through a loop device;
+  ///   `invalidArgument` if it is no regular file.
+  init(_ path: String, isShared: Bool, isNew: Bool = false) throws(BlockError) {
     self.path = path
     descriptor = try Descriptor.open(path, (isShared ? O_RDONLY : O_RDWR) | O_NONBLOCK)
     let status = try Self.status(of: descriptor, path)
@@ -29,15 +33,23 @@ final class HeldFile: Sendable {
         remedy: "Name a file; the content of a device cannot be told to be unchanged.")
     }
     identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
-    while flock(descriptor.raw, (isShared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0 {
-      if errno == EINTR { continue }
-      guard errno == EWOULDBLOCK else {
-        throw BlockError(errno: Errno(rawValue: errno), step: "lock", object: path)
-      }
+    switch try AdvisoryLock.take(descriptor, path, isShared: isShared) {
+    case .held: notice = nil
+    case .weak(let text): notice = text
+    case .refused:
       throw BlockError(
         .busy, step: "use", object: path,
         cause: isShared ? "somebody has it open for writing" : "somebody else uses it",
         remedy: "Detach it there.")
+    }
+    if isNew { return }
+    // They lock nothing.
+    let loops = try StorageStack(beneath: path).otherLoops(onlyWriters: isShared).map(\.path)
+    guard loops.isEmpty else {
+      throw BlockError(
+        .busy, step: "use", object: path,
+        cause: "somebody can write to it through \(loops.joined(separator: ", "))",
+        remedy: "Unmount and detach it there: losetup -d \(loops.joined(separator: " ")).")
     }
   }
 

@@ -55,6 +55,7 @@ actor LoopRegistry {
     var configuration = configuration
     configuration.checksDirectIO = true
     let device = try LoopDevice.attach(file.descriptor, configuration)
+    if let notice = file.notice { log.notice("\(notice)") }
     if !device.hasDirectIO {
       log.notice("\(file.path): used without direct I/O; what is read is cached twice")
     }

@@ -70,7 +70,7 @@ extension SandboxDevices {
   /// Gives the space of a sandbox in a pool back, which is made for that if it is not there; its device goes first.
   func deleteThin(_ row: SandboxJournal.Row) async throws(BlockError) {
     try await mapper.remove(disk(row), within: Self.innerDeadline, clock: services.clock)
-    try mapper.removeStaleNode(Self.name(row))
+    try mapper.tidy(Self.name(row))
     let pool = try await activePool(row)
     do {
       try onStep("delete thin")

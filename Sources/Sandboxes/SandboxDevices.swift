@@ -19,10 +19,12 @@ struct SandboxDevices: Sendable {
   static let innerDeadline = Duration.seconds(10)
 
   /// What the UUID of every device of this instance begins with.
-  var uuidPrefix: String { "ASHLAR-\(journal.instance)-" }
+  var uuidPrefix: String { "\(BlockDevice.uuidPrefix)\(journal.instance)-" }
 
   /// What stands for the device of a sandbox.
-  func disk(_ row: SandboxJournal.Row) -> DeviceReference { .uuid("\(uuidPrefix)\(row.id)-disk") }
+  func disk(_ row: SandboxJournal.Row) -> DeviceReference {
+    .uuid("\(uuidPrefix)\(row.id)\(BlockDevice.sandboxSuffix)")
+  }
   /// What stands for the enlarged base of one.
   func origin(_ row: SandboxJournal.Row) -> DeviceReference { .uuid("\(uuidPrefix)\(row.id)-origin") }
   /// What stands for the pool of one.
@@ -48,7 +50,7 @@ struct SandboxDevices: Sendable {
       let sectors = UInt64(row.size) / 512
       switch SandboxDriver(rawValue: row.driver) {
       case .snapshot:
-        let store = try await StoreFile.open(row)
+        let store = try await StoreFile.open(row, isNew: isNew)
         try onStep("store loop")
         let storeLoop = try attach(store, "store", offset: SandboxStoreHeader.storeOffset)
         try onStep("origin")
@@ -154,7 +156,7 @@ struct SandboxDevices: Sendable {
         throw BlockError(
           .conflict, step: "make the device", object: name,
           cause: "there is a device of that name that is not ours",
-          remedy: "Choose another name for the sandbox.")
+          remedy: "Give that device another name (dmsetup rename \(name) OTHER), or remove it.")
       }
       try await mapper.remove(.uuid(there.uuid), within: .seconds(1), clock: services.clock)
     }
@@ -176,7 +178,7 @@ struct SandboxDevices: Sendable {
     if let there = try mapper.info(disk(row)), !there.isRemovedWhenClosed {
       try await mapper.remove(disk(row), within: deadline, clock: clock)
     }
-    try mapper.removeStaleNode(Self.name(row))
+    try mapper.tidy(Self.name(row))
     if row.size > row.baseSize {
       try onStep("take origin")
       try await mapper.remove(origin(row), within: Self.innerDeadline, clock: clock)

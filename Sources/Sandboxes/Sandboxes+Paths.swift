@@ -1,5 +1,6 @@
 import BlockCore
 import LinuxIO
+import SystemPackage
 
 extension Sandboxes {
   /// Bytes that a name of ours may add to that of a file while it is being written: an ID and an ending.
@@ -40,12 +41,13 @@ extension Sandboxes {
   /// The store of a sandbox that has asked for none.
   func defaultStore(_ name: String) -> String { "\(options.directory)/sandbox-\(name).store" }
 
-  /// The sandboxes whose base or store a file is, whatever it is called, or what a block device writes to: nobody of ours
-  /// may change it.
+  /// The sandboxes whose base or store a file is, whatever it is called, or what a block device writes to.
+  ///
+  /// Nobody of ours may change it. The disk of a sandbox stands on nothing: its changes go to its store.
   ///
   /// - Throws: `ioError` if the journal cannot be read; what asking loop devices throws.
   public func dependants(of path: String) throws(BlockError) -> [String] {
-    let files = try BlockDevice.files(beneath: path)
+    let files = try StorageStack(beneath: path).files
     return try journal.rows().filter { row in
       [row.base, row.store].contains { used in
         used == path || LinuxFileSystem.identity(of: used).map { files.contains($0) } ?? false
@@ -62,6 +64,6 @@ extension Sandboxes {
     throw BlockError(
       .conflict, step: step, object: path,
       cause: "the sandbox \(names.joined(separator: ", ")) stands on it",
-      remedy: "Choose another file, or remove the sandbox first: ashlar sandbox rm.")
+      remedy: "Choose another file, or remove the sandbox first: ashlar sandbox rm.", errno: .resourceBusy)
   }
 }

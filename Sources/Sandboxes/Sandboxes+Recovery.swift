@@ -11,6 +11,7 @@ extension Sandboxes {
   ///
   /// One sandbox that cannot be taken over does not keep the others from it; it is logged and left.
   public func recover() async throws(BlockError) {
+    tidyNames()
     let rows = try journal.rows()
     if rows.isEmpty { return }
     await withTaskGroup(of: Void.self) { group in

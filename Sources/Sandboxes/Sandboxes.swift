@@ -187,8 +187,19 @@ public final class Sandboxes: Sendable {
   /// All sandboxes, the oldest first.
   public func list() async throws(BlockError) -> [SandboxInfo] {
     var found: [SandboxInfo] = []
+    tidyNames()
     for row in try journal.rows() { found.append(info(row)) }
     return found
+  }
+
+  /// Removes names in `/dev/mapper` that stand for other disks than they say; a failure is for the log alone.
+  func tidyNames() {
+    guard DeviceMapper.hasNames else { return }
+    do throws(BlockError) {
+      try devices.mapper.tidyNames()
+    } catch {
+      log.warning("\(error)")
+    }
   }
 
   /// One sandbox.

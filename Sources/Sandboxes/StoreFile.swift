@@ -70,7 +70,14 @@ struct StoreFile: Sendable {
   static func create(_ row: SandboxJournal.Row, _ services: HostServices) async throws(BlockError) {
     let header = header(for: row)
     let path = temporary(for: row)
-    let file = try await services.files.create(path, byteCount: byteCount(for: header))
+    let file: any BlockFile
+    do throws(BlockError) {
+      file = try await services.files.create(path, byteCount: byteCount(for: header))
+    } catch  where error.kind == .readOnly || error.kind == .notFound {
+      throw BlockError(
+        error.kind, step: "make the store", object: row.store, cause: error.cause,
+        remedy: "Choose another place with --store.", errno: error.errno)
+    }
     let bytes = try header.encoded()
     try await file.write(at: 0, from: bytes.span.bytes, isDurable: false)
     if header.kind == .thin {
@@ -92,11 +99,14 @@ struct StoreFile: Sendable {
 
   /// Opens the store of a sandbox, and checks that it is that one and whole.
   ///
+  /// - Parameters:
+  ///   - row: The sandbox.
+  ///   - isNew: Whether we have just made it.
   /// - Throws: `busy` if somebody uses it; `conflict` for somebody else's store; `corrupt` with the place for one that
   ///   the kernel could not read to its end, so that no device is made that fails later.
-  static func open(_ row: SandboxJournal.Row) async throws(BlockError) -> StoreFile {
+  static func open(_ row: SandboxJournal.Row, isNew: Bool = false) async throws(BlockError) -> StoreFile {
     let file = try file(of: row)
-    let held = try HeldFile(row.store, isShared: false)
+    let held = try HeldFile(row.store, isShared: false, isNew: isNew)
     let header = try await header(of: row, in: file)
     if header.kind == .snapshot {
       _ = try await exceptions(in: file, header, Workspace())

@@ -52,7 +52,7 @@ extension HeaderVolume {
 
   private func removeStaleNoteIfPossible() async throws(BlockError) {
     do throws(BlockError) {
-      try await removeStaleNote(from: try await alone())
+      try await removeStaleNote(from: try await alone(for: .readWrite))
     } catch  where [.busy, .readOnly, .permissionDenied].contains(error.kind) {
       // Whoever uses it, or may write to it, comes across the note himself.
       return

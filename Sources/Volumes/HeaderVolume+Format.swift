@@ -78,13 +78,7 @@ extension HeaderVolume {
     if !options.takesContainers {
       try await ContainerFormat.refuse(source, override: ContainerFormat.rawBytesOption)
     }
-    let target = try await alone()
-    // A map takes the same lock: what was not in use now is not until this is done.
-    if isBlockDevice, BlockDevice.isClaimed(path) {
-      throw BlockError(
-        .busy, step: "format", object: path, cause: "it is mounted or part of another device",
-        remedy: "Unmount it, or take that device apart.")
-    }
+    let target = try await alone(for: .readWrite)
     let content = try await Self.content(of: target)
     // Version before hash: what a later version means by its bytes, nobody here can know.
     if case .unsupportedVersion(let version) = content.state {

@@ -122,13 +122,14 @@ public struct HeaderVolume: Sendable {
 
   /// The volume, open for writing, with a lock that keeps others from formatting or mapping it meanwhile.
   ///
+  /// - Parameter access: `readWrite`, or, for whoever makes a device of it that claims it, `sharedReadWrite`.
   /// - Throws: `busy` if somebody else has it, others by errno.
-  func alone() async throws(BlockError) -> LinuxFile {
+  func alone(for access: FileAccess) async throws(BlockError) -> LinuxFile {
     let clock = LinuxClock()
     let end = clock.now + Self.patience
     while true {
       do throws(BlockError) {
-        return try LinuxFile(path, for: .readWrite)
+        return try LinuxFile(path, for: access)
       } catch  where error.kind == .busy && clock.now < end {
         try await clock.pause(for: .milliseconds(10))
       }

@@ -63,6 +63,14 @@ public struct VolumeMapper: Sendable {
     }
   }
 
+  /// The same for a name that a device is to get.
+  ///
+  /// - Throws: `invalidArgument` also for one that libdevmapper would not leave as it is.
+  static func checkNew(_ name: String) throws(BlockError) {
+    try check(name)
+    try DeviceMapper.check(name)
+  }
+
   /// Makes a device of a volume's content.
   ///
   /// - Parameters:
@@ -75,14 +83,14 @@ public struct VolumeMapper: Sendable {
   public func map(
     _ name: String, _ volume: HeaderVolume, isUnconfirmedTaken: Bool = true
   ) async throws(BlockError) -> MappedVolume {
-    try Self.check(name)
+    try Self.checkNew(name)
     guard volume.isBlockDevice else {
       throw BlockError(
         .invalidArgument, step: "map", object: volume.path, cause: "it is a file, and no block device",
         remedy: "Attach it first: losetup --find --show \(volume.path).")
     }
     // Nobody formats it until the device stands on it.
-    let file = try await volume.alone()
+    let file = try await volume.alone(for: .sharedReadWrite)
     defer { withExtendedLifetime(file) {} }
     let content = try await HeaderVolume.content(of: file)
     if content.isNoteStale { try await volume.removeStaleNote(from: file) }
@@ -220,6 +228,7 @@ public struct VolumeMapper: Sendable {
   /// - Throws: By errno; a device that cannot be looked at is left out.
   public func list() async throws(BlockError) -> [MappedVolume] {
     var found: [MappedVolume] = []
+    try mapper.tidyNames()
     for (name, _) in try mapper.list() {
       guard let device = try mapper.info(.name(name)), device.hasTable,
         let table = try? mapper.table(of: .name(name)), table.lines.count == 1,

@@ -109,7 +109,7 @@ public final class Volumes: Sendable {
   ///
   /// - Throws: As ``VolumeMapper/map(_:_:isUnconfirmedTaken:)``; `invalidArgument` for a relative path.
   public func map(_ request: VolumeMapRequest) async throws(BlockError) -> VolumeSummary {
-    try VolumeMapper.check(request.name)
+    try VolumeMapper.checkNew(request.name)
     try Self.checkPath(request.volume, "map")
     return try await executor.run { [clock] () async throws(BlockError) in
       let made = try await VolumeMapper(clock: clock).map(

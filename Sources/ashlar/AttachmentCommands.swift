@@ -29,6 +29,12 @@ struct AttachCommand: AsyncParsableCommand {
   @Flag(help: "Refuse writes.")
   var readOnly = false
 
+  @Flag(
+    help: ArgumentHelp(
+      "Write although others may do so, too: the disk is mounted, or a loop device shows it.",
+      discussion: "For those who know that all of them take turns, as cluster file systems do."))
+  var shared = false
+
   @Option(
     help: ArgumentHelp(
       "Who serves an overlaybd image over tcmu: \(BackstoreChoice.allCases.map(\.rawValue).joined(separator: ", ")).",
@@ -45,6 +51,7 @@ struct AttachCommand: AsyncParsableCommand {
   var verbose = false
 
   func validate() throws {
+    if shared && readOnly { throw ValidationError("--shared is for writing, and --read-only against it.") }
     if (config == nil) == (image == nil) { throw ValidationError("Name one image: --config FILE, or IMAGE.") }
   }
 
@@ -62,6 +69,7 @@ struct AttachCommand: AsyncParsableCommand {
     }
     var request = AttachRequest(
       id: id.text, image: "\(reference)", transport: transport, readOnly: readOnly)
+    request.shared = shared ? true : nil
     request.backstore = backstore
     request.withDevID = withDevID
     let info = try await Self.attach(request, reference, instance)

@@ -69,10 +69,15 @@ struct UnmountCommand: AsyncParsableCommand {
   var target: String
 
   func run() async throws {
-    var status = stat()
-    // What names a directory is one; an ID holds no slash, so ./ID always means the directory.
-    if target.contains("/") || (stat(target, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR) {
-      return try Mount.unmount(try LinuxFileSystem().resolve(target))
+    // An ID holds no slash, so ./ID always means the directory.
+    if target.contains("/") { return try unmountDirectory() }
+    // As for mount and inspect, what is attached comes first; its link tells, so that a directory needs no manager.
+    let files = LinuxFileSystem()
+    if try files.kind(of: target) != nil {
+      guard let id = try? AttachmentID(target), try files.kind(of: instance.directories.link(id)) != nil
+      else {
+        return try unmountDirectory()
+      }
     }
     let id = try AttachmentID(target)
     let info: AttachmentInfo = try await instance.withManager { client async throws(BlockError) in
@@ -80,6 +85,10 @@ struct UnmountCommand: AsyncParsableCommand {
     }
     guard let device = info.device else { return }
     for mount in try Partition.mounts(of: device) { try Mount.unmount(mount.mountPoint) }
+  }
+
+  private func unmountDirectory() throws(BlockError) {
+    try Mount.unmount(try LinuxFileSystem().resolve(target))
   }
 }
 
@@ -130,7 +139,7 @@ enum Partition {
         numbers.insert(pair)
       }
     }
-    return Mount.all().reversed().filter { numbers.contains($0.device) }
+    return MountedDevices(numbers).mounts(in: Mount.all()).reversed()
   }
 }
 

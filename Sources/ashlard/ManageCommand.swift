@@ -56,12 +56,7 @@ struct ManageCommand: AsyncParsableCommand {
     do throws(BlockError) {
       // Where the next release will stand, too; what we run may be removed by then.
       program = try LinuxFileSystem().resolve("/proc/self/exe")
-      manager = try await start(program, directories, log)
-      sandboxes = try Sandboxes(
-        .init(
-          directory: directories.root, putsDamagedAside: recover,
-          onStep: SandboxFault.steps(sandboxFaultFile, log: log)), .linux,
-        log: log)
+      (manager, sandboxes) = try await start(program, directories, log)
       try await sandboxes.recover()
     } catch {
       if let report { try StartReport.write(try encodeMessage(ErrorReply(error)), to: report) }
@@ -137,20 +132,26 @@ extension ManageCommand {
     }
   }
 
-  /// Starts the manager, and what serves others' backstores.
+  /// Starts the manager, and what serves others' backstores; opens the sandboxes, whose files nobody writes to.
   private func start(
     _ program: String, _ directories: EngineDirectories, _ log: Logger
-  ) async throws(BlockError) -> Manager {
+  ) async throws(BlockError) -> (Manager, Sandboxes) {
     let plan = try await backstores.plan(program: program, log: log)
+    let lock = try Manager.claim(directories, inherited: lock)
+    let sandboxes = try Sandboxes(
+      .init(
+        directory: directories.root, putsDamagedAside: recover,
+        onStep: SandboxFault.steps(sandboxFaultFile, log: log)), .linux, log: log)
     let manager = try await Manager.start(
       .init(
         directories: directories,
-        launches: ServerLaunches(program: program, handlers: plan?.launches ?? [:]), inheritedLock: lock,
-        putsDamagedAside: recover),
-      .linux,
-      log: log)
+        launches: ServerLaunches(program: program, handlers: plan?.launches ?? [:]),
+        putsDamagedAside: recover,
+        checkWriter: { path throws(BlockError) in
+          try sandboxes.checkIsNobodys(path, "attach for writing")
+        }), holding: lock, .linux, log: log)
     if let plan { try await backstores.serve(plan, manager, log) }
-    return manager
+    return (manager, sandboxes)
   }
 
   /// Sees to it that the program that is installed now can take our place: once we are gone it is too late.

@@ -115,7 +115,7 @@ struct TestInstance {
     try await Manager.start(
       .init(
         directories: directories, launches: ServerLaunches(program: "/bin/false"), deadlines: Self.deadlines),
-      .linux, log: Logger(label: "test"))
+      holding: try Manager.claim(directories), .linux, log: Logger(label: "test"))
   }
 
   /// The socket of a row of ``row(_:_:state:)``.

@@ -155,7 +155,7 @@ extension DeviceMapperCheck {
     try holder.close(step: "close", object: made.path)
     for _ in 0..<100 where try mapper.info(.uuid(uuid("1"))) != nil { usleep(10_000) }
     expect(try mapper.info(.uuid(uuid("1"))) == nil, "it has not gone")
-    try mapper.removeStaleNode("check1")
+    try mapper.tidy("check1")
   }
 
   func cancelledRemoval() async throws {
