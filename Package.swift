@@ -85,7 +85,7 @@ let package = Package(
     .target(name: "CAshlarHandler"),
     .target(name: "CTCMURunner", dependencies: ["CAshlarHandler"]),
     room("Handlers", ["CAshlarHandler", "BlockCore", "LinuxIO", "SCSI", system_]),
-    room("AshlarHandlers", ["BlockCore", "Handlers", "DataServer", logging]),
+    room("AshlarHandlers", ["BlockCore", "LinuxIO", "Handlers", "DataServer", logging]),
     room("TCMUService", ["CSystemd", "BlockCore", "LinuxIO", system_, logging]),
     room("DeviceMapper", ["CLinux", "CDevMapper", "BlockCore", "LinuxIO", system_]),
     room("Volumes", ["CLinux", "BlockCore", "Hashing", "LinuxIO", "DiskFormats", "DeviceMapper", system_]),

@@ -4,7 +4,7 @@ import DiskFormats
 import FuzzKit
 import Hashing
 
-/// The first byte chooses what the rest is: a volume's header and note, the header of a sandbox's store, with its
+/// The first byte chooses what the rest is: a volume's header or an image's, a note, the header of a sandbox's store, with its
 /// checksum put right or not, or the exceptions of a store.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
@@ -14,6 +14,12 @@ public func fuzz(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   switch mode % 4 {
   case 0:
     if let header = VolumeHeader(bytes) { precondition(Array(bytes[..<42]) == header.encoded) }
+    let image = bytes
+    FuzzKit.run {
+      let format = try await ContainerFormat.of(MemorySource(image), using: Workspace())
+      // What looks like a volume of ours is none.
+      if VolumeHeader(image) != nil { precondition(format == nil || image.count >= 512) }
+    }
   case 1:
     if bytes.count < VolumeRecord.byteCount { return 0 }
     let record = bytes

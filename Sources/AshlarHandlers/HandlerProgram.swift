@@ -3,6 +3,7 @@ import DataServer
 import FoundationEssentials
 import Glibc
 import Handlers
+import LinuxIO
 import Logging
 import Synchronization
 
@@ -16,8 +17,19 @@ import Synchronization
 public enum HandlerProgram {
   /// Does what the program's arguments say, and ends the process.
   public static func main(_ handler: some Handler) async -> Never {
+    checkArguments()
     keepAnswersApart()
     await run(handler, kind: .program, Array(CommandLine.arguments.dropFirst()))
+  }
+
+  /// Ends the process if an argument is not UTF-8: it would be taken for another one.
+  public static func checkArguments() {
+    do throws(BlockError) {
+      try ProgramText.checkArguments()
+    } catch {
+      say("\(error)\n", to: STDERR_FILENO)
+      exit(64)
+    }
   }
 
   /// Does what arguments say, and ends the process.

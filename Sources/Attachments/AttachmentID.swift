@@ -18,11 +18,10 @@ public struct AttachmentID: Sendable, Hashable, CustomStringConvertible {
   public init(_ text: String, atMost limit: Int = Limits.attachmentIDBytes) throws(BlockError) {
     func reject(_ cause: String) -> BlockError {
       // What is shown must not carry control characters to a terminal.
-      let shown = text.unicodeScalars.map { $0.properties.generalCategory == .control ? "?" : String($0) }
-        .joined().prefix(80)
+      let shown = text.unicodeScalars.map { Self.isInvisible($0) ? "?" : String($0) }.joined().prefix(80)
       return BlockError(
         .invalidArgument, step: "use the ID", object: "\"\(shown)\"", cause: cause,
-        remedy: "Use 1 to \(limit) letters, digits, dots, dashes or underscores.")
+        remedy: "Use 1 to \(limit) bytes without slashes, spaces and characters that are not seen.")
     }
     guard !text.isEmpty else { throw reject("it is empty") }
     guard text.utf8.count <= limit else {
@@ -32,12 +31,23 @@ public struct AttachmentID: Sendable, Hashable, CustomStringConvertible {
       if scalar == "/" { throw reject("it holds a slash") }
       if scalar.properties.isWhitespace { throw reject("it holds a space") }
       if scalar.properties.generalCategory == .control { throw reject("it holds a control character") }
+      if Self.isInvisible(scalar) {
+        throw reject("it holds U+\(String(scalar.value, radix: 16, uppercase: true)), which is not seen")
+      }
     }
     guard text != ".", text != ".." else { throw reject("it is the name of a directory") }
     self.text = text
   }
 
   public var description: String { text }
+
+  /// Whether a character shows nothing, or changes how others are shown: as those that turn the direction of writing.
+  private static func isInvisible(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.properties.generalCategory {
+    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse, .unassigned: true
+    default: scalar.properties.isDefaultIgnorableCodePoint
+    }
+  }
 
   /// By their bytes, as file names are; to Swift, texts that look the same are equal.
   public static func == (one: AttachmentID, other: AttachmentID) -> Bool {

@@ -70,6 +70,19 @@ extension BlockError {
   }
 }
 
+extension BlockError {
+  /// What helps against a failure of a system call whose kind has another usual remedy, or none.
+  static func usualRemedy(for errno: Errno) -> String? {
+    switch errno {
+    case .fileTooLarge:
+      "No file of that file system can be so large: choose a place on another one, such as XFS."
+    case .tooManySymbolicLinkLevels: "A symbolic link on the way leads back to itself: correct it."
+    case .diskQuotaExceeded: "The quota is used up: remove something, or have it raised."
+    default: nil
+    }
+  }
+}
+
 extension BlockError.Kind {
   /// The one table from failures to the codes of the kernel interfaces.
   public var codes: BlockError.Codes {

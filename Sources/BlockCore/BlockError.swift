@@ -50,7 +50,7 @@ public struct BlockError: Error, Sendable {
     let kind = Kind(errno: errno)
     self.init(
       kind, step: step, object: object, cause: errno.description,
-      remedy: remedy ?? kind.usualRemedy, errno: errno)
+      remedy: remedy ?? Self.usualRemedy(for: errno) ?? kind.usualRemedy, errno: errno)
   }
 
   /// The stable class of the failure.
@@ -115,6 +115,20 @@ extension BlockError {
   ) -> BlockError {
     BlockError(
       .corrupt, step: "read", object: file, cause: "\(field) at byte \(offset) \(problem)",
+      remedy: "The file is damaged or not what it is taken for; fetch or build it again.")
+  }
+
+  /// A file that is shorter than its format can be.
+  ///
+  /// - Parameters:
+  ///   - file: The file's path.
+  ///   - byteCount: Its length in bytes.
+  ///   - content: What has no room in it.
+  public static func corrupt(
+    tooShort file: String, byteCount: UInt64, _ content: String
+  ) -> BlockError {
+    BlockError(
+      .corrupt, step: "read", object: file, cause: "it ends at byte \(byteCount), too early for \(content)",
       remedy: "The file is damaged or not what it is taken for; fetch or build it again.")
   }
 

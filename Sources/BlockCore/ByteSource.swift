@@ -26,11 +26,19 @@ public protocol ByteSource: AnyObject, Sendable {
 
   /// Tells the source that a range is about to be read, where it can use that.
   func willNeed(_ range: Range<UInt64>)
+
+  /// The ranges that may hold anything but zeros, in order; all of it where nobody knows.
+  func extentsWithData() async throws(BlockError) -> [Range<UInt64>]
 }
 
 extension ByteSource {
   /// Does nothing.
   public func willNeed(_ range: Range<UInt64>) {}
+
+  /// All of it.
+  public func extentsWithData() async throws(BlockError) -> [Range<UInt64>] {
+    byteCount == 0 ? [] : [0..<byteCount]
+  }
 
   /// Both phases: at once where possible, waiting where not.
   @inlinable
@@ -114,5 +122,12 @@ public final class ByteWindow: ByteSource {
 
   public func willNeed(_ range: Range<UInt64>) {
     base.willNeed(start + range.lowerBound..<start + range.upperBound)
+  }
+
+  public func extentsWithData() async throws(BlockError) -> [Range<UInt64>] {
+    try await base.extentsWithData().compactMap { extent in
+      let own = extent.clamped(to: start..<start + byteCount)
+      return own.isEmpty ? nil : own.lowerBound - start..<own.upperBound - start
+    }
   }
 }

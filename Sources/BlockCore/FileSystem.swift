@@ -32,6 +32,11 @@ public protocol BlockFile: ByteSource {
 
 extension BlockFile {
   public var notices: [String] { [] }
+
+  /// All but the holes.
+  public func extentsWithData() async throws(BlockError) -> [Range<UInt64>] {
+    try await dataExtents(from: 0)
+  }
 }
 
 /// What tells one file from another: `st_dev` and `st_ino`.

@@ -33,7 +33,10 @@ public enum Limits {
   public static let segmentsInLayer = 4_000_000
   /// Entries in the log of a writable layer's index.
   public static let segmentsInIndexLog = 16_000_000
-  /// Segments of a merged stack: 512 MiB of memory.
+  /// Index entries of all layers of a stack together, a layer that is named twice counted twice, and segments of the
+  /// merged stack.
+  ///
+  /// 512 MiB of memory for the entries, as much for the merged segments, and while they are merged once more.
   public static let segmentsInStack = 32_000_000
   /// Bytes read in one step while an index is loaded.
   public static let indexReadBytes = 1 << 20
@@ -42,6 +45,8 @@ public enum Limits {
 
   /// Blocks in a ZFile: 1 TiB of 4 KiB blocks; its table takes as many bytes as the index in the file.
   public static let blocksInZFile: UInt64 = 256 << 20
+  /// Blocks in the ZFiles of a stack together, with tables of 1 GiB.
+  public static let blocksInStack: UInt64 = 256 << 20
   /// Compressed bytes fetched in one step.
   public static let zfileBatchBytes = 64 << 10
 
@@ -49,15 +54,21 @@ public enum Limits {
 
   /// Bytes of the PAX records in front of a layer.
   public static let paxHeaderBytes = 64 << 10
+  /// Headers in front of a layer in its tar, its own among them: PAX records and long names.
+  public static let tarHeaders = 8
 
   // Gzip index
 
   /// Entries in a gzip index: 1 TiB at the tools' span of 1 MiB.
   public static let gzipIndexEntries = 1 << 20
+  /// Entries in the gzip indexes of a stack together: 128 MiB of memory.
+  public static let gzipIndexEntriesInStack: UInt64 = 4 << 20
   /// Bytes of a gzip index's entry array, stored.
   public static let gzipIndexBytes = 32 << 20
   /// Bytes of decoded content kept per gzip file.
   public static let gzipCacheBytes = 32 << 20
+  /// Bytes of decoded content kept for all gzip files of a stack, where that leaves each of them 2 MiB.
+  public static let gzipCacheBytesInStack = 256 << 20
 
   // Between processes
 

@@ -7,14 +7,23 @@ public final class PaddedSource: ByteSource {
   public var name: String { base.name }
 
   /// Makes a padded view of a source.
-  public init(_ base: any ByteSource) {
+  ///
+  /// - Parameters:
+  ///   - base: The source.
+  ///   - extraSectors: How many sectors of zeros follow the last one.
+  public init(_ base: any ByteSource, extraSectors: UInt64 = 0) {
     self.base = base
     let sector = VolumeGeometry.sectorSize
-    byteCount = (base.byteCount + sector - 1) / sector * sector
+    byteCount = ((base.byteCount + sector - 1) / sector + extraSectors) * sector
+  }
+
+  public func extentsWithData() async throws(BlockError) -> [Range<UInt64>] {
+    try await base.extentsWithData()
   }
 
   public func willNeed(_ range: Range<UInt64>) {
-    base.willNeed(range.clamped(to: 0..<base.byteCount))
+    let own = range.clamped(to: 0..<base.byteCount)
+    if !own.isEmpty { base.willNeed(own) }
   }
 
   /// How many of a range's bytes are the base's.

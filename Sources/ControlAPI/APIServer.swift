@@ -169,18 +169,21 @@ public struct APIServer: Sendable {
 
   /// The path that a query names.
   static func path(_ query: String, of request: Request) throws(BlockError) -> String {
-    guard let path = request.uri.queryParameters[Substring(query)] else {
+    guard let path = try RequestText.parameter(query, of: request.uri.query ?? "") else {
       throw BlockError(
         .invalidArgument, step: "read", object: "the request's path", cause: "it has no query \(query)=PATH",
         remedy: "See docs/api.md.")
     }
-    return String(path)
+    return path
   }
 
   static func body<Body: Decodable>(of request: Request) async throws(BlockError) -> Body {
     do {
       let buffer = try await request.body.collect(upTo: Limits.requestBodyBytes)
+      _ = try RequestText.text(Array(buffer.readableBytesView))
       return try JSONDecoder().decode(Body.self, from: Data(buffer.readableBytesView))
+    } catch let error as BlockError {
+      throw error
     } catch {
       throw BlockError(
         .invalidArgument, step: "read", object: "the request's body",

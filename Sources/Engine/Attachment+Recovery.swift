@@ -34,7 +34,14 @@ extension Attachment {
       case .failed:
         if objects.outlivesServer { throw problemOfDevice() }
         // What is left of it goes first, unless somebody still uses that.
-        guard try await detach(force: false) else { return .success(nil) }
+        do throws(BlockError) {
+          _ = try await detach(force: false)
+        } catch {
+          throw BlockError(
+            error.kind, step: "attach", object: id.text,
+            cause: "its data server has died, and what is left of it cannot be removed: \(error.cause)",
+            remedy: error.remedy, errno: error.errno)
+        }
         return .success(nil)
       }
     } catch {

@@ -3,11 +3,11 @@ import OverlayBD
 
 /// Opening the image that a `config.v1.json` describes (service specification, §4).
 struct ConfiguredImage {
-  private let reference: ImageReference
+  let reference: ImageReference
   private let text: [UInt8]
-  private let services: HostServices
+  let services: HostServices
   private let options: ImageOptions
-  private let opener: LayerOpener
+  let opener: LayerOpener
   /// What relative paths count from: the configuration's own directory, also where it was found by a link.
   ///
   /// Upstream takes its daemon's working directory, which nobody can rely on.
@@ -29,7 +29,7 @@ struct ConfiguredImage {
     directory = end == path.startIndex ? "/" : String(path[..<end])
   }
 
-  private func absolute(_ path: String) -> String {
+  func absolute(_ path: String) -> String {
     ImageReference.absolute(path, relativeTo: directory)
   }
 
@@ -87,7 +87,7 @@ struct ConfiguredImage {
     }
     var layers = try await openLowers(lowers, of: config)
     if config.upper.isPresent {
-      layers.append(try await openUpper(config.upper))
+      layers.append(try await openUpper(config.upper, on: layers))
       notices.append("the writable layer \(config.upper.data) is opened for reading")
     }
     let stack: LayerStack
@@ -101,7 +101,7 @@ struct ConfiguredImage {
       segmentCount: stack.segmentCount, notices: notices)
   }
 
-  private func failure(_ kind: BlockError.Kind, _ cause: String, _ remedy: String) -> LayerFailure {
+  func failure(_ kind: BlockError.Kind, _ cause: String, _ remedy: String) -> LayerFailure {
     LayerFailure(
       place: .stack,
       error: BlockError(kind, step: "open image", object: reference.path, cause: cause, remedy: remedy))
@@ -126,63 +126,8 @@ struct ConfiguredImage {
     return config.lowers[...]
   }
 
-  /// Opens the read-only layers, many at a time; of several failures the lowest layer's counts.
-  private func openLowers(
-    _ lowers: ArraySlice<ImageConfig.Lower>, of config: ImageConfig
-  ) async throws(LayerFailure) -> [Image.OpenedLayer] {
-    typealias Outcome = Result<Image.OpenedLayer, LayerFailure>
-    let outcomes = await withTaskGroup(of: (Int, Outcome).self) { group in
-      var outcomes = [Outcome?](repeating: nil, count: lowers.count)
-      var next = 0
-      func startNext() {
-        guard next < lowers.count else { return }
-        let number = next
-        next += 1
-        group.addTask { (number, await self.outcome(of: number, config)) }
-      }
-      for _ in 0..<Limits.parallelLayerOpens { startNext() }
-      while let (number, outcome) = await group.next() {
-        outcomes[number] = outcome
-        startNext()
-      }
-      return outcomes.compactMap { $0 }
-    }
-    var layers: [Image.OpenedLayer] = []
-    for outcome in outcomes { layers.append(try outcome.get()) }
-    return layers
-  }
-
-  private func outcome(
-    of number: Int, _ config: ImageConfig
-  ) async -> Result<Image.OpenedLayer, LayerFailure> {
-    do {
-      return .success(try await openLower(number, of: config))
-    } catch {
-      return .failure(error)
-    }
-  }
-
-  private func openLower(
-    _ number: Int, of config: ImageConfig
-  ) async throws(LayerFailure) -> Image.OpenedLayer {
-    let lower = config.lowers[number]
-    guard let spelling = lower.candidates.first(where: { services.files.exists(absolute($0)) }) else {
-      throw notLocal(number, config)
-    }
-    var target: LayerOpener.Target?
-    if !lower.targetFile.isEmpty {
-      target = try await opener.openTarget(
-        path: absolute(lower.targetFile),
-        gzipIndex: lower.gzipIndex.isEmpty ? nil : absolute(lower.gzipIndex),
-        spelling: (lower.targetFile, lower.gzipIndex))
-    } else if !lower.targetDigest.isEmpty {
-      throw remote(lower.targetDigest, config)
-    }
-    return try await opener.open(path: absolute(spelling), spelling: spelling, target: target)
-  }
-
   /// What to say of a layer that is in none of the places where a local one could be.
-  private func notLocal(_ number: Int, _ config: ImageConfig) -> LayerFailure {
+  func notLocal(_ number: Int, _ config: ImageConfig) -> LayerFailure {
     let lower = config.lowers[number]
     guard config.repoBlobUrl.isEmpty else { return remote(lower.digest, config) }
     let places = lower.candidates.map(absolute).joined(separator: ", ")
@@ -197,7 +142,7 @@ struct ConfiguredImage {
         remedy: "Correct the layer's file or dir in the configuration."))
   }
 
-  private func remote(_ digest: String, _ config: ImageConfig) -> LayerFailure {
+  func remote(_ digest: String, _ config: ImageConfig) -> LayerFailure {
     let separator = config.repoBlobUrl.hasSuffix("/") ? "" : "/"
     // Upstream's URLs begin with a slash.
     let url = "/\(config.repoBlobUrl)\(separator)\(digest)"
@@ -209,7 +154,9 @@ struct ConfiguredImage {
         remedy: "Download the blob and name it as the layer's file."))
   }
 
-  private func openUpper(_ upper: ImageConfig.Upper) async throws(LayerFailure) -> Image.OpenedLayer {
+  private func openUpper(
+    _ upper: ImageConfig.Upper, on lowers: [Image.OpenedLayer]
+  ) async throws(LayerFailure) -> Image.OpenedLayer {
     let workspace = Workspace()
     let data = try await opener.at(.stack) { () async throws(BlockError) in
       try await services.files.open(absolute(upper.data), for: .readOnly)
@@ -217,11 +164,15 @@ struct ConfiguredImage {
     let index = try await opener.at(.stack) { () async throws(BlockError) in
       try await services.files.open(absolute(upper.index), for: .readOnly)
     }
+    // The log's length tells, before any of it is loaded.
+    try checkEntries(
+      lowers.reduce(index.byteCount / UInt64(Layer.storedEntryByteCount)) { $0 + $1.layer.storedEntryCount })
     var target: LayerOpener.Target?
     if !upper.target.isEmpty {
-      target = try await opener.openTarget(
-        path: absolute(upper.target), gzipIndex: upper.gzipIndex.isEmpty ? nil : absolute(upper.gzipIndex),
-        spelling: (upper.target, upper.gzipIndex))
+      target = try await opener.load(
+        try await opener.prepareTarget(
+          path: absolute(upper.target), gzipIndex: upper.gzipIndex.isEmpty ? nil : absolute(upper.gzipIndex),
+          spelling: (upper.target, upper.gzipIndex)))
     }
     let layer = try await opener.at(.stack) { () async throws(BlockError) in
       if let target {

@@ -7,7 +7,7 @@ public struct Image: Sendable {
   /// A layer with all that was unwrapped on the way to it.
   public struct OpenedLayer: Sendable {
     /// The file that was opened.
-    public let path: String
+    public internal(set) var path: String
     /// The file's length in bytes.
     public let fileByteCount: UInt64
     /// The tar around it, if there is one.
@@ -17,7 +17,7 @@ public struct Image: Sendable {
     /// The layer itself.
     public let layer: Layer
     /// The tar that a warp layer points into, as a path, if it is one.
-    public let targetPath: String?
+    public internal(set) var targetPath: String?
     /// The gzip file around that tar, if there is one.
     public let gzip: GzipSource?
   }

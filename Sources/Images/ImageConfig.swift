@@ -65,6 +65,7 @@ public struct ImageConfig: Sendable, Hashable {
   ///   - path: The file's path, for errors.
   /// - Throws: `corrupt` for text that is no JSON, `invalidArgument` for a key of the wrong type.
   public init(json bytes: [UInt8], path: String) throws(BlockError) {
+    try Self.checkText(bytes, path: path)
     do {
       self = try JSONDecoder().decode(ImageConfig.self, from: Data(bytes))
     } catch let error as DecodingError {
@@ -72,6 +73,14 @@ public struct ImageConfig: Sendable, Hashable {
     } catch {
       throw BlockError(.corrupt, step: "read the image config", object: path, cause: "\(error)")
     }
+  }
+
+  /// Refuses bytes that are not UTF-8: a path in them would become another file's.
+  static func checkText(_ bytes: [UInt8], path: String) throws(BlockError) {
+    guard String(validating: bytes, as: UTF8.self) == nil else { return }
+    throw BlockError(
+      .corrupt, step: "read the image config", object: path, cause: "it is not UTF-8",
+      remedy: "Write its paths in UTF-8, and give files that have another name a link.")
   }
 
   /// What the `resultFile` of a configuration is that cannot be read as a whole, if that much can be read.

@@ -1,5 +1,6 @@
 import BlockCore
 import DiskFormats
+import OverlayBD
 
 /// Telling what a file is from its first bytes.
 enum Recognition {
@@ -18,7 +19,9 @@ enum Recognition {
     let beginning = try await file.bytes(at: 0, byteCount: Int(min(file.byteCount, 512)), using: Workspace())
     let firstCharacter = beginning.first { !" \t\r\n".utf8.contains($0) }
     guard firstCharacter == UInt8(ascii: "{") || reference.path.hasSuffix(".json") else { return nil }
-    return try await files.contents(of: reference.path, limit: Limits.imageConfigBytes)
+    let text = try await files.contents(of: reference.path, limit: Limits.imageConfigBytes)
+    try ImageConfig.checkText(text, path: reference.path)
+    return text
   }
 
   static func identity(
@@ -40,6 +43,9 @@ enum Recognition {
     if let text = try await configuration(at: reference, file, services.files) { return .config(text) }
     if reference.scheme == .overlaybd { return .layer }
     if try await LayerOpener.looksLikeLayer(file, using: Workspace()) { return .layer }
+    if try await TarEnvelope.openIfPresent(file, using: Workspace()) != nil {
+      throw TarEnvelope.anotherKind(reference.path, "what is in it is no overlaybd layer")
+    }
     try await ContainerFormat.refuse(file, step: "open", override: "write raw-bytes:\(reference.path)")
     throw BlockError(
       .unsupported, step: "recognise the format of", object: reference.path,

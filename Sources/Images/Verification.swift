@@ -162,9 +162,10 @@ extension Image.OpenedLayer {
     let sector = VolumeGeometry.sectorSize
     let ranges = layer.segments.filter { !$0.isZeroed && Int($0.source) == number }
       .map { $0.moffset * sector..<($0.moffset + $0.length) * sector }
-    let pieces = WorkShare.pieces(of: ranges)
-    progress.expect(pieces.reduce(0) { $0 + UInt64($1.count) })
     do throws(BlockError) {
+      // A hole reads as zeros and cannot be damaged; a sparse file may have petabytes of them.
+      let pieces = WorkShare.pieces(of: Self.parts(of: ranges, in: try await source.extentsWithData()))
+      progress.expect(pieces.reduce(0) { $0 + UInt64($1.count) })
       try await WorkShare.forEach(pieces, taskCount: taskCount) {
         (piece, workspace) async throws(BlockError) in
         _ = try await source.bytes(at: piece.lowerBound, byteCount: piece.count, using: workspace)
@@ -176,6 +177,21 @@ extension Image.OpenedLayer {
     } catch {
       notebook.add(.damage, source.name, error.description)
     }
+  }
+
+  /// The parts of some ranges that lie in others, which are in order and do not overlap.
+  static func parts(of ranges: [Range<UInt64>], in extents: [Range<UInt64>]) -> [Range<UInt64>] {
+    var parts: [Range<UInt64>] = []
+    var first = 0
+    for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+      while first < extents.count, extents[first].upperBound <= range.lowerBound { first += 1 }
+      var number = first
+      while number < extents.count, extents[number].lowerBound < range.upperBound {
+        parts.append(range.clamped(to: extents[number]))
+        number += 1
+      }
+    }
+    return parts
   }
 
   /// Decodes all of a gzip file, from its beginning and through its index.

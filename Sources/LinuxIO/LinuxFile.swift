@@ -40,6 +40,7 @@ public final class LinuxFile: BlockFile {
     let byteCount: UInt64
     switch status.st_mode & S_IFMT {
     case S_IFREG:
+      try Self.checkFileSystem(of: descriptor, path)
       isBlockDevice = false
       byteCount = UInt64(status.st_size)
     case S_IFBLK:
@@ -113,6 +114,30 @@ public final class LinuxFile: BlockFile {
       throw .lastErrno(step: "get the size of", object: path)
     }
     return size
+  }
+
+  /// Refuses what only looks like a file: its size says nothing, and reading or writing it does something.
+  private static func checkFileSystem(
+    of descriptor: borrowing Descriptor, _ path: String
+  ) throws(BlockError) {
+    var status = statfs()
+    guard fstatfs(descriptor.raw, &status) == 0 else {
+      throw .lastErrno(step: "look at the file system of", object: path)
+    }
+    guard isOfTheKernel(status) else { return }
+    throw BlockError(
+      .invalidArgument, step: "open", object: path,
+      cause: "it is no file on a disk, but one of the kernel's own",
+      remedy: "Name a file or a block device.")
+  }
+
+  /// Whether a file system has no files but the kernel's interfaces (linux/magic.h).
+  static func isOfTheKernel(_ status: statfs) -> Bool {
+    let magics: Set<UInt32> = [
+      0x9FA0, 0x6265_6572, 0x6462_6720, 0x7472_6163, 0x6265_6570, 0x7363_6673, 0x27_E0EB, 0x6367_7270,
+      0xCAFE_4A11, 0x6165_676C, 0xF97C_FF8C, 0xDE5E_81E4, 0x4249_4E4D, 0x6E73_6673,
+    ]
+    return magics.contains(UInt32(truncatingIfNeeded: status.f_type))
   }
 
   /// Whether the file's pages have no disk beneath them.

@@ -18,7 +18,7 @@ public struct LinuxFileSystem: FileSystem {
     }
     guard let resolved = realpath(path, nil) else { throw .lastErrno(step: "find", object: path) }
     defer { free(resolved) }
-    return String(cString: resolved)
+    return try ProgramText.text(resolved)
   }
 
   public func exists(_ path: String) -> Bool {
@@ -26,6 +26,10 @@ public struct LinuxFileSystem: FileSystem {
   }
 
   public func kind(of path: String) throws(BlockError) -> FileKind? {
+    guard !path.utf8.contains(0) else {
+      throw BlockError(
+        .invalidArgument, step: "look at", object: path, cause: "the path holds a NUL character")
+    }
     var status = stat()
     guard lstat(path, &status) == 0 else {
       if errno == ENOENT { return nil }
@@ -150,10 +154,14 @@ extension LinuxFileSystem {
     return stat(path, &status) == 0 ? UInt64(status.st_blocks) * 512 : 0
   }
 
-  /// Whether a regular file or a block device stands at a path; nothing is opened.
+  /// Whether a regular file of a real file system or a block device stands at a path; nothing is opened.
   public static func canBeDisk(_ path: String) -> Bool {
     var status = stat()
-    return stat(path, &status) == 0 && [S_IFREG, S_IFBLK].contains(status.st_mode & S_IFMT)
+    guard stat(path, &status) == 0 else { return false }
+    if status.st_mode & S_IFMT == S_IFBLK { return true }
+    var system = statfs()
+    return status.st_mode & S_IFMT == S_IFREG && statfs(path, &system) == 0
+      && !LinuxFile.isOfTheKernel(system)
   }
 
   /// Bytes in a file; 0 if it cannot be looked at.

@@ -9,6 +9,8 @@ public struct Mount: Sendable, Hashable {
   public let device: DeviceNumbers
   /// Where it is mounted.
   public let mountPoint: String
+  /// Whether that is the path byte for byte: one that is not UTF-8 can only be shown.
+  public let isPathExact: Bool
   /// The file system's type.
   public let type: String
   /// The options of the mount, as one text.
@@ -18,8 +20,14 @@ public struct Mount: Sendable, Hashable {
 
   /// All mounts (`/proc/self/mountinfo`, proc_pid_mountinfo(5)), in order.
   public static func all() -> [Mount] {
-    guard let text = SmallFile.text("/proc/self/mountinfo", limit: 64 << 20) else { return [] }
-    return text.split(separator: "\n").compactMap { Mount(line: $0) }
+    mounts(in: "/proc/self/mountinfo") ?? []
+  }
+
+  /// The mounts that a file of that kind tells of; `nil` if it cannot be read.
+  private static func mounts(in path: String) -> [Mount]? {
+    // That it is not there means that nothing is known, as for a process that has ended.
+    guard let bytes = try? SmallFile.bytes(path, limit: 64 << 20) else { return nil }
+    return bytes.split(separator: UInt8(ascii: "\n")).compactMap { Mount(line: $0) }
   }
 
   /// The mounts in other mount namespaces than ours, each with a process that lives there; as far as `/proc`
@@ -33,16 +41,17 @@ public struct Mount: Sendable, Hashable {
     var mounts: [(Mount, BlockDevice.Opener)] = []
     for pid in SmallFile.entries("/proc").compactMap(Int32.init) {
       guard let identity = namespace(of: "\(pid)"), seen.insert(identity).inserted,
-        let text = SmallFile.text("/proc/\(pid)/mountinfo", limit: 64 << 20)
+        let found = Self.mounts(in: "/proc/\(pid)/mountinfo")
       else { continue }
       let process = BlockDevice.Opener(pid: pid, command: SmallFile.text("/proc/\(pid)/comm") ?? "?")
-      mounts += text.split(separator: "\n").compactMap { Mount(line: $0) }.map { ($0, process) }
+      mounts += found.map { ($0, process) }
     }
     return mounts
   }
 
-  private init?(line: Substring) {
-    let fields = line.split(separator: " ")
+  private init?(line: ArraySlice<UInt8>) {
+    isPathExact = String(validating: line, as: UTF8.self) != nil
+    let fields = String(decoding: line, as: UTF8.self).split(separator: " ")
     guard fields.count >= 10, let device = DeviceNumbers(fields[2]),
       let separator = fields.firstIndex(of: "-"), separator + 1 < fields.count
     else { return nil }

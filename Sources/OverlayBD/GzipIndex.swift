@@ -51,18 +51,32 @@ struct GzipIndex: Sendable {
   static func open(
     _ file: any ByteSource, gzipByteCount: UInt64, using workspace: Workspace
   ) async throws(BlockError) -> GzipIndex {
-    guard file.byteCount >= UInt64(headerByteCount) else {
-      throw .corrupt(
-        file: file.name, field: "file size", at: file.byteCount, "is too small for a gzip index")
-    }
-    let bytes = try await file.bytes(at: 0, byteCount: headerByteCount, using: workspace)
-    let header = try Header(bytes.span.bytes, of: file, gzipByteCount: gzipByteCount)
+    let header = try await readHeader(of: file, gzipByteCount: gzipByteCount, using: workspace)
     let stored = try await file.bytes(
       at: header.arrayOffset, byteCount: Int(header.arrayByteCount), using: workspace)
     let entries = try entryArray(stored, header, of: file)
     return GzipIndex(
       contentByteCount: header.contentByteCount, isCompressed: header.isCompressed,
       checkpoints: try checkpoints(entries, header, of: file, gzipByteCount: gzipByteCount), file: file)
+  }
+
+  /// How many entries an index file has: what opening it takes memory for.
+  ///
+  /// - Throws: As ``open(_:gzipByteCount:using:)``.
+  static func entryCount(
+    of file: any ByteSource, gzipByteCount: UInt64, using workspace: Workspace
+  ) async throws(BlockError) -> UInt64 {
+    try await readHeader(of: file, gzipByteCount: gzipByteCount, using: workspace).entryCount
+  }
+
+  private static func readHeader(
+    of file: any ByteSource, gzipByteCount: UInt64, using workspace: Workspace
+  ) async throws(BlockError) -> Header {
+    guard file.byteCount >= UInt64(headerByteCount) else {
+      throw .corrupt(tooShort: file.name, byteCount: file.byteCount, "a gzip index")
+    }
+    let bytes = try await file.bytes(at: 0, byteCount: headerByteCount, using: workspace)
+    return try Header(bytes.span.bytes, of: file, gzipByteCount: gzipByteCount)
   }
 
   /// The fixed part of the file.
@@ -117,6 +131,13 @@ struct GzipIndex: Sendable {
         "index_area_len", at: 321, Int64.self,
         isSound: { $0 >= 0 && $0 <= Int64(Limits.gzipIndexBytes) && UInt64(start + $0) == file.byteCount },
         "which does not end where the file does")
+      // zlib makes nothing longer than that, and memory is taken by this number.
+      let most = count * Int64(entryByteCount) + count / 8 + 1024
+      guard length <= most else {
+        throw .corrupt(
+          file: name, field: "index_area_len", at: 321,
+          "is \(length), and \(count) entries take \(most) at most")
+      }
       isCompressed = algorithm == 1
       entryCount = UInt64(count)
       contentByteCount = UInt64(content)

@@ -16,7 +16,7 @@ public final class GzipSource: ByteSource {
 
   let gzip: any ByteSource
   let index: GzipIndex
-  private let cache = Mutex(PageCache(capacity: Limits.gzipCacheBytes / Int(pageByteCount)))
+  private let cache: Mutex<PageCache>
   private let decoder: GzipDecoder
   public var byteCount: UInt64 { index.contentByteCount }
   public let name: String
@@ -26,16 +26,29 @@ public final class GzipSource: ByteSource {
   /// - Parameters:
   ///   - gzip: The gzip file.
   ///   - indexFile: The index that belongs to it.
+  ///   - cacheByteCount: How many bytes of its content are kept, once they are decoded.
   ///   - workspace: The calling thread's own.
   /// - Throws: `corrupt`, `checksumMismatch` or `unsupported`, naming file, field and offset.
   public static func open(
-    _ gzip: any ByteSource, indexFile: any ByteSource, using workspace: Workspace
+    _ gzip: any ByteSource, indexFile: any ByteSource, cacheByteCount: Int = Limits.gzipCacheBytes,
+    using workspace: Workspace
   ) async throws(BlockError) -> GzipSource {
     GzipSource(
-      gzip, try await GzipIndex.open(indexFile, gzipByteCount: gzip.byteCount, using: workspace))
+      gzip, try await GzipIndex.open(indexFile, gzipByteCount: gzip.byteCount, using: workspace),
+      cacheByteCount)
   }
 
-  private init(_ gzip: any ByteSource, _ index: GzipIndex) {
+  /// How many entries a gzip file's index has: what opening it takes memory for.
+  ///
+  /// - Throws: As ``open(_:indexFile:cacheByteCount:using:)``.
+  public static func entryCount(
+    ofIndex indexFile: any ByteSource, of gzip: any ByteSource, using workspace: Workspace
+  ) async throws(BlockError) -> UInt64 {
+    try await GzipIndex.entryCount(of: indexFile, gzipByteCount: gzip.byteCount, using: workspace)
+  }
+
+  private init(_ gzip: any ByteSource, _ index: GzipIndex, _ cacheByteCount: Int) {
+    cache = Mutex(PageCache(capacity: cacheByteCount / Int(Self.pageByteCount)))
     self.gzip = gzip
     self.index = index
     name = "\(gzip.name) (decompressed)"

@@ -10,6 +10,15 @@ extension Layer {
     return LSMTHeader.isPresent(in: bytes.span.bytes)
   }
 
+  /// How many entries the index of a sealed layer has, padding included: what loading it takes memory for.
+  ///
+  /// - Throws: `corrupt`, naming file, field and offset.
+  public static func entryCount(ofSealed source: any ByteSource, using workspace: Workspace)
+    async throws(BlockError) -> UInt64
+  {
+    UInt64(try indexReader(of: source, try await readTrailer(of: source, using: workspace)).count)
+  }
+
   /// Opens a sealed or committed layer (specification, §4.1), or a warp layer (§4.7).
   ///
   /// - Parameters:
@@ -29,12 +38,7 @@ extension Layer {
         bindsZeroed: true)
       : DataBounds(
         first: 0, end: trailer.indexOffset / VolumeGeometry.sectorSize, bindsZeroed: false)
-    let targetData = target.map { target in
-      // The last sector of a tar may be cut short; what is missing of it is padding.
-      DataBounds(
-        first: 0, end: (target.byteCount + VolumeGeometry.sectorSize - 1) / VolumeGeometry.sectorSize,
-        bindsZeroed: false)
-    }
+    let targetData = target.map { DataBounds(tarByteCount: $0.byteCount) }
 
     var segments = ContiguousArray<Segment>()
     segments.reserveCapacity(reader.count)
@@ -63,7 +67,7 @@ extension Layer {
       form: target == nil ? .sealed : .warp, header: trailer, headerName: source.name,
       segments: segments,
       storedEntryCount: trailer.indexCount,
-      sources: target.map { [source, PaddedSource($0)] } ?? [source])
+      sources: target.map { [source, DataBounds.padded(tar: $0)] } ?? [source])
   }
 
   private static func bounds(
@@ -87,8 +91,8 @@ extension Layer {
     let blockSize = UInt64(LSMTHeader.byteCount)
     guard source.byteCount >= 2 * blockSize else {
       throw .corrupt(
-        file: source.name, field: "file size", at: source.byteCount,
-        "is \(source.byteCount) bytes, too small for a header and a trailer of \(blockSize) each")
+        tooShort: source.name, byteCount: source.byteCount,
+        "a header and a trailer of \(blockSize) bytes each")
     }
     let first = try await source.bytes(at: 0, byteCount: LSMTHeader.byteCount, using: workspace)
     _ = try LSMTHeader(first.span.bytes, as: .layerHeader, at: 0, of: source.name)

@@ -49,8 +49,7 @@ extension Layer {
       return 0
     }
     let dataBounds = DataBounds(first: 0, end: data.byteCount / sector, bindsZeroed: false)
-    let targetBounds = DataBounds(
-      first: 0, end: (target.byteCount + sector - 1) / sector, bindsZeroed: false)
+    let targetBounds = DataBounds(tarByteCount: target.byteCount)
     let log = try await readLog(of: index, header, using: workspace) {
       (entry, number, position) throws(BlockError) in
       switch entry.tag - smallest {
@@ -69,7 +68,7 @@ extension Layer {
     return Layer(
       form: .writableWarp, header: header, headerName: index.name,
       segments: try SegmentMerge.replay(log.segments, object: index.name),
-      storedEntryCount: UInt64(log.entryCount), sources: [data, PaddedSource(target)])
+      storedEntryCount: UInt64(log.entryCount), sources: [data, DataBounds.padded(tar: target)])
   }
 
   private static func readHeader(
@@ -77,8 +76,7 @@ extension Layer {
   ) async throws(BlockError) -> LSMTHeader {
     guard file.byteCount >= UInt64(LSMTHeader.byteCount) else {
       throw .corrupt(
-        file: file.name, field: "file size", at: file.byteCount,
-        "is \(file.byteCount) bytes, too small for a header of \(LSMTHeader.byteCount)")
+        tooShort: file.name, byteCount: file.byteCount, "a header of \(LSMTHeader.byteCount) bytes")
     }
     let bytes = try await file.bytes(at: 0, byteCount: LSMTHeader.byteCount, using: workspace)
     return try LSMTHeader(bytes.span.bytes, as: role, at: 0, of: file.name)
@@ -131,6 +129,12 @@ extension Layer {
       }
       while start < end {
         let length = min(end - start, Segment.maximumLength)
+        guard segments.count < Limits.segmentsInIndexLog else {
+          throw BlockError(
+            .exhausted, step: "read", object: data.name,
+            cause: "it is in more than \(Limits.segmentsInIndexLog) pieces on its disk, which are allowed",
+            remedy: "Commit the writable layer and begin a new one.")
+        }
         segments.append(Segment(offset: start - first / sector, length: length, moffset: start))
         start += length
       }

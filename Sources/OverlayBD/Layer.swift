@@ -29,6 +29,9 @@ public struct Layer: Sendable {
   /// The files with the data: the layer itself, and the tar of a warp layer.
   public let sources: [any ByteSource]
 
+  /// Bytes of an entry of a stored index.
+  public static let storedEntryByteCount = StoredSegment.byteCount
+
   /// The size of the disk in bytes; 0 to inherit it from the layer beneath.
   public var virtualSize: UInt64 { header.virtualSize }
   /// Where the size stands in the file, in bytes: in the trailer, or in a writable layer's header.
@@ -46,8 +49,33 @@ struct DataBounds {
   let first: UInt64
   /// The sector behind the last one that may.
   let end: UInt64
+  /// How many sectors behind that a segment may end that begins before it; they read as zeros.
+  var extra: UInt64 = 0
   /// Whether zeroed segments have to point inside too.
   let bindsZeroed: Bool
+
+  /// Blocks of the file systems that TurboOCI layers hold, in sectors: what maps a file to its tar maps whole blocks.
+  static let blockSectors: UInt64 = 8
+
+  /// What a warp layer's segments may take from a tar: the last sector may be cut short, and the last block may go on
+  /// behind the tar's end; what is missing is padding.
+  init(tarByteCount: UInt64) {
+    self.init(
+      first: 0, end: (tarByteCount + VolumeGeometry.sectorSize - 1) / VolumeGeometry.sectorSize,
+      bindsZeroed: false, extra: Self.blockSectors - 1)
+  }
+
+  init(first: UInt64, end: UInt64, bindsZeroed: Bool, extra: UInt64 = 0) {
+    self.first = first
+    self.end = end
+    self.bindsZeroed = bindsZeroed
+    self.extra = extra
+  }
+
+  /// The tar as a warp layer's source.
+  static func padded(tar: any ByteSource) -> PaddedSource {
+    PaddedSource(tar, extraSectors: blockSectors - 1)
+  }
 
   /// Throws unless a segment's data lies inside.
   ///
@@ -61,7 +89,7 @@ struct DataBounds {
   ) throws(BlockError) {
     if segment.isZeroed {
       if !bindsZeroed || (first <= segment.moffset && segment.moffset <= end) { return }
-    } else if first <= segment.moffset && segment.moffset < end && segment.mend <= end {
+    } else if first <= segment.moffset && segment.moffset < end && segment.mend <= end + extra {
       return
     }
     throw .corrupt(

@@ -23,9 +23,11 @@ public final class LayerStack: Volume {
         cause: "it has \(readOnlyCount) layers, and 1 to \(Limits.layersInStack) are allowed",
         remedy: "Merge some of the layers into one.")
     }
+    let count = layers.reduce(0) { $0 + $1.segments.count }
+    guard count <= Limits.segmentsInStack else { throw Self.tooManyEntries(UInt64(count), name) }
     var sources = ContiguousArray<any ByteSource>()
     var moved: [ContiguousArray<Segment>] = []
-    for layer in layers {
+    for layer in Self.distinct(layers) {
       let base = UInt16(sources.count)
       moved.append(
         base == 0
@@ -35,6 +37,24 @@ public final class LayerStack: Volume {
     self.sources = sources
     index = SegmentIndex(try SegmentMerge.flatten(moved, object: name))
     geometry = VolumeGeometry(byteCount: try Self.virtualSize(of: layers), isReadOnly: true)
+  }
+
+  /// The layers without those that are there once more above: what such a one covers, that one hides.
+  private static func distinct(_ layers: [Layer]) -> [Layer] {
+    var seen: Set<ObjectIdentifier> = []
+    return layers.reversed().filter { seen.insert(ObjectIdentifier($0.sources[0])).inserted }.reversed()
+  }
+
+  /// The error of layers that have too many index entries together.
+  ///
+  /// - Parameters:
+  ///   - count: How many they have.
+  ///   - name: What the error calls the stack.
+  public static func tooManyEntries(_ count: UInt64, _ name: String) -> BlockError {
+    BlockError(
+      .exhausted, step: "stack the layers of", object: name,
+      cause: "together their indexes have \(count) entries, and \(Limits.segmentsInStack) are allowed",
+      remedy: "Merge some of the layers into one.")
   }
 
   /// The size of the topmost layer that has one (specification, §5.3).

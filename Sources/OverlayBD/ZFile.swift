@@ -50,6 +50,24 @@ public final class ZFile: ByteSource {
   public static func openIfPresent(
     _ source: any ByteSource, using workspace: Workspace
   ) async throws(BlockError) -> ZFile? {
+    guard let (header, codec) = try await readHeader(of: source, using: workspace) else { return nil }
+    let table = try await readTable(of: source, header, codec, using: workspace)
+    return ZFile(source, header, codec, table)
+  }
+
+  /// How many blocks a source has if it is a ZFile, and 0 if not: what opening it takes memory for.
+  ///
+  /// - Throws: As ``openIfPresent(_:using:)``.
+  public static func blockCount(
+    of source: any ByteSource, using workspace: Workspace
+  ) async throws(BlockError) -> UInt64 {
+    try await readHeader(of: source, using: workspace)?.header.indexCount ?? 0
+  }
+
+  /// The header that counts, checked; `nil` if there is none.
+  private static func readHeader(
+    of source: any ByteSource, using workspace: Workspace
+  ) async throws(BlockError) -> (header: ZFileHeader, codec: BlockCodec)? {
     guard source.byteCount >= UInt64(ZFileHeader.byteCount) else { return nil }
     let bytes = try await source.bytes(at: 0, byteCount: ZFileHeader.byteCount, using: workspace)
     guard ZFileHeader.isPresent(in: bytes.span.bytes) else { return nil }
@@ -59,9 +77,7 @@ public final class ZFile: ByteSource {
       header = try await readTrailer(of: source, using: workspace)
       blocksEnd = header.position
     }
-    let codec = try check(header, of: source.name, blocksEnd: blocksEnd)
-    let table = try await readTable(of: source, header, codec, using: workspace)
-    return ZFile(source, header, codec, table)
+    return (header, try check(header, of: source.name, blocksEnd: blocksEnd))
   }
 
   private static func readTrailer(
@@ -69,8 +85,7 @@ public final class ZFile: ByteSource {
   ) async throws(BlockError) -> ZFileHeader {
     guard source.byteCount >= 2 * UInt64(ZFileHeader.byteCount) else {
       throw .corrupt(
-        file: source.name, field: "file size", at: source.byteCount,
-        "is \(source.byteCount) bytes, too small for a header and a trailer")
+        tooShort: source.name, byteCount: source.byteCount, "a header and a trailer")
     }
     let position = source.byteCount - UInt64(ZFileHeader.byteCount)
     let bytes = try await source.bytes(at: position, byteCount: ZFileHeader.byteCount, using: workspace)

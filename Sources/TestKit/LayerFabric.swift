@@ -66,6 +66,25 @@ public enum LayerFabric {
     return bytes
   }
 
+  /// The first and the last block of a sealed layer.
+  public static func blocks(
+    indexOffset: UInt64, indexCount: UInt64, virtualSize: UInt64
+  ) -> (header: [UInt8], trailer: [UInt8]) {
+    let null = "00000000-0000-0000-0000-000000000000"
+    return (
+      block(flags: 7, 0, 0, virtualSize, null, null),
+      block(flags: 6, indexOffset, indexCount, virtualSize, null, null)
+    )
+  }
+
+  /// An entry of an index; positions and lengths in sectors.
+  public static func entry(offset: UInt64, length: UInt64, moffset: UInt64) -> [UInt8] {
+    var bytes: [UInt8] = []
+    append(&bytes, offset | length << 50)
+    append(&bytes, moffset)
+    return bytes
+  }
+
   /// The two files of a writable layer in append mode (specification, §4.2), from its writes in order.
   public static func writablePair(
     _ writes: [Extent], virtualSize: UInt64, tag: UInt64 = 0
@@ -207,6 +226,20 @@ extension LayerFabric {
     bytes += payload
     bytes += [UInt8](repeating: 0, count: (512 - bytes.count % 512) % 512 + 1024)
     return bytes
+  }
+
+  /// A tar's header of a type with its content, padded to whole blocks.
+  public static func tarEntry(_ type: Character, _ content: [UInt8]) -> [UInt8] {
+    let padding = [UInt8](repeating: 0, count: (512 - content.count % 512) % 512)
+    return header(name: "entry", type: type, size: content.count) + content + padding
+  }
+
+  /// Puts the checksum of a tar's header right.
+  public static func putChecksum(into bytes: inout [UInt8]) {
+    bytes.replaceSubrange(148..<156, with: [UInt8](repeating: 0x20, count: 8))
+    let digits = String(bytes[..<512].reduce(0) { $0 + Int($1) }, radix: 8)
+    bytes.replaceSubrange(148..<148 + digits.utf8.count, with: digits.utf8)
+    bytes[148 + digits.utf8.count] = 0
   }
 
   private static func header(name: String, type: Character, size: Int) -> [UInt8] {

@@ -11,6 +11,7 @@ guard arguments.count >= 2, arguments[0] == "--plugin" else {
     to: STDERR_FILENO)
   exit(64)
 }
+HandlerProgram.checkArguments()
 HandlerProgram.keepAnswersApart()
 let handler: ForeignHandler
 do throws(BlockError) {

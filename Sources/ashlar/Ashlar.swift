@@ -2,6 +2,7 @@ import ArgumentParser
 import Attachments
 import BlockCore
 import Glibc
+import LinuxIO
 
 /// The command.
 @main
@@ -17,6 +18,11 @@ struct Ashlar: AsyncParsableCommand {
   /// Exit status 0 for success, 1 for a failure, 2 for a wrong call.
   static func main() async {
     signal(SIGPIPE, SIG_IGN)
+    do throws(BlockError) {
+      try ProgramText.checkArguments()
+    } catch {
+      Output.fail(error, isJSON: CommandLine.arguments.contains("--json"))
+    }
     let name = CommandLine.arguments.first?.split(separator: "/").last
     if name == Substring(OverlaybdAttacher.name) {
       await run(

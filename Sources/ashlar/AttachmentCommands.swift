@@ -60,7 +60,7 @@ struct AttachCommand: AsyncParsableCommand {
     let isForTCMU = transport == TransportChoice.tcmu.rawValue
     let id = try AttachmentID(
       id, atMost: isForTCMU ? Limits.targetIDBytes : Limits.attachmentIDBytes)
-    let directory = FileManager.default.currentDirectoryPath
+    let directory = try ProgramText.workingDirectory()
     let reference: ImageReference
     if let config {
       reference = ImageReference(.overlaybd, config, relativeTo: directory)

@@ -15,7 +15,7 @@ struct ImageCommand: AsyncParsableCommand {
 
   /// Opens an image for reading, as a user names it.
   static func open(_ text: String) async throws(BlockError) -> Image {
-    let reference = try ImageReference(text, relativeTo: FileManager.default.currentDirectoryPath)
+    let reference = try ImageReference(text, relativeTo: try ProgramText.workingDirectory())
     return try await Image.open(
       reference, ImageOptions(isReadOnly: true, writesResultFile: false), .linux)
   }

@@ -84,7 +84,10 @@ struct UnmountCommand: AsyncParsableCommand {
       try await client.call(.get, "/v1/attachments/\(id.escapedInURL)")
     }
     guard let device = info.device else { return }
-    for mount in try Partition.mounts(of: device) { try Mount.unmount(mount.mountPoint) }
+    for mount in try Partition.mounts(of: device) {
+      guard mount.isPathExact else { throw ProgramText.notUTF8(mount.mountPoint) }
+      try Mount.unmount(mount.mountPoint)
+    }
   }
 
   private func unmountDirectory() throws(BlockError) {

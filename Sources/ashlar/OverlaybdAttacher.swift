@@ -4,6 +4,7 @@ import BlockCore
 import ControlClient
 import FoundationEssentials
 import Images
+import LinuxIO
 
 /// The command under the name of overlaybd's attacher: the same options, output and exit statuses.
 ///
@@ -105,7 +106,7 @@ struct OverlaybdAttacher: AsyncParsableCommand {
     func run() async throws {
       let id = try AttachmentID(id, atMost: Limits.targetIDBytes)
       let reference = ImageReference(
-        .overlaybd, config, relativeTo: FileManager.default.currentDirectoryPath)
+        .overlaybd, config, relativeTo: try ProgramText.workingDirectory())
       var request = AttachRequest(
         id: id.text, image: "\(reference)", transport: TransportChoice.tcmu.rawValue, readOnly: nil)
       request.withDevID = withDevID

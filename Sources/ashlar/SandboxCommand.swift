@@ -48,7 +48,7 @@ struct SandboxCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-      let directory = FileManager.default.currentDirectoryPath
+      let directory = try ProgramText.workingDirectory()
       var request = SandboxRequest(name: name, base: ImageReference(.raw, base, relativeTo: directory).path)
       request.size = try size.map(SandboxOptions.bytes)
       request.quota = try quota.map(SandboxOptions.bytes)

@@ -3,6 +3,7 @@ import Attachments
 import BlockCore
 import DataServer
 import Glibc
+import LinuxIO
 import Logging
 
 /// The daemon: the manager, or, as `ashlard serve`, the server of one device.
@@ -11,6 +12,17 @@ struct Ashlard: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ashlard", abstract: "Keeps Ashlar's block devices.", version: Release.version,
     subcommands: [ManageCommand.self, ServeCommand.self], defaultSubcommand: ManageCommand.self)
+
+  /// Refuses arguments that would be taken for others; then as any command.
+  static func main() async {
+    do throws(BlockError) {
+      try ProgramText.checkArguments()
+    } catch {
+      logger("ashlard", isVerbose: false).error("\(error)")
+      Glibc.exit(64)
+    }
+    await main(nil)
+  }
 
   /// A log on standard error.
   static func logger(_ label: String, isVerbose: Bool) -> Logger {
