@@ -60,7 +60,9 @@ struct GzipIndex: Sendable {
       checkpoints: try checkpoints(entries, header, of: file, gzipByteCount: gzipByteCount), file: file)
   }
 
-  /// How many entries an index file has: what opening it takes memory for. Throws as that does.
+  /// How many entries an index file has: what opening it takes memory for.
+  ///
+  /// - Throws: As ``open(_:gzipByteCount:using:)``.
   static func entryCount(
     of file: any ByteSource, gzipByteCount: UInt64, using workspace: Workspace
   ) async throws(BlockError) -> UInt64 {

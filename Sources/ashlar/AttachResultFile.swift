@@ -65,12 +65,7 @@ struct AttachResultFile {
     let lines = [word(for: outcome)] + steps.map { "\(Self.time($0.at)) \($0.text)" }
     let text = lines.map { $0.replacing("\n", with: " ") + "\n" }.joined()
     do throws(BlockError) {
-      if let identity = LinuxFileSystem.identity(of: path), spared.contains(identity) {
-        throw BlockError(
-          .conflict, step: "write", object: path, cause: "it is a part of the image",
-          remedy: "Name another resultFile in the configuration.")
-      }
-      try await HostServices.linux.files.replaceContents(of: path, with: Array(text.utf8))
+      try await HostServices.linux.files.replaceContents(of: path, with: Array(text.utf8), sparing: spared)
       return nil
     } catch {
       if case .success(let info) = outcome, info.notices.contains(where: { $0.contains(path) }) { return nil }
