@@ -28,7 +28,7 @@ final class FUSEConnection: Sendable {
   static let forever = 1e9
 
   init(
-    master: Int32, fileName: String, geometry: VolumeGeometry, executor: BlockingExecutor,
+    master: borrowing Descriptor, fileName: String, geometry: VolumeGeometry, executor: BlockingExecutor,
     onReport: @escaping @Sendable (String) -> Void
   ) throws(BlockError) {
     self.executor = executor
@@ -55,7 +55,7 @@ final class FUSEConnection: Sendable {
     if let session { fuse_session_destroy(session) }
   }
 
-  private func begin(_ master: Int32) throws(BlockError) {
+  private func begin(_ master: borrowing Descriptor) throws(BlockError) {
     var operations = Self.operations
     let program = strdup("ashlar")
     defer { free(program) }
@@ -74,12 +74,15 @@ final class FUSEConnection: Sendable {
     var io = fuse_custom_io()
     io.writev = { _, parts, count, _ in writev(FUSEConnection.replyDescriptor, parts, count) }
     io.read = { descriptor, buffer, count, _ in read(descriptor, buffer, count) }
-    guard fuse_session_custom_io(session, &io, master) == 0 else {
+    // It closes the descriptor with the session, so it gets one of its own.
+    let own = try master.duplicate(notBelow: FUSEExport.lowestDescriptor)
+    guard fuse_session_custom_io(session, &io, own.raw) == 0 else {
       throw BlockError(
         .unavailable, step: "begin", object: "a FUSE session",
         cause: "libfuse does not take a descriptor of ours",
         remedy: "Check that libfuse3 is 3.14 or newer.")
     }
+    _ = own.release()
   }
 
   /// Lets libfuse answer a request, on the thread that received it.

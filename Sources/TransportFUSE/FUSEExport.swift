@@ -40,7 +40,7 @@ public final class FUSEExport: Sendable {
   ) throws(BlockError) -> Started {
     let master = try openDevice()
     let connection = try FUSEConnection(
-      master: master.raw, fileName: name, geometry: volume.geometry, executor: executor, onReport: onReport)
+      master: master, fileName: name, geometry: volume.geometry, executor: executor, onReport: onReport)
     let mount = try DetachedMount(
       "fuse", source: "ashlar",
       options: [
@@ -78,7 +78,7 @@ public final class FUSEExport: Sendable {
   /// The kernel closes the files of a process that dies from the highest number down. The connection has to
   /// end before the loop device is closed: closing that may write to the file, and would wait for answers
   /// that nobody gives any more.
-  private static let lowestDescriptor: Int32 = 512
+  static let lowestDescriptor: Int32 = 512
 
   private static func openDevice() throws(BlockError) -> Descriptor {
     do {
