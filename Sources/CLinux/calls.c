@@ -41,6 +41,14 @@ int clinux_become_io_flusher(void) { return prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0)
 
 void clinux_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
 
+bool clinux_block_device_numbers(const char *path, uint32_t *major, uint32_t *minor) {
+  struct statx status;
+  if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &status) != 0 || !S_ISBLK(status.stx_mode)) return false;
+  *major = status.stx_rdev_major;
+  *minor = status.stx_rdev_minor;
+  return true;
+}
+
 int clinux_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
 
 int clinux_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC | O_NONBLOCK); }

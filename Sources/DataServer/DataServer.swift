@@ -15,7 +15,7 @@ import Synchronization
 public struct DataServer {
   private enum Event: Sendable {
     case connected(Peer)
-    case message(Incoming<ManagerMessage>, [Int32], from: Peer)
+    case message(Incoming<ManagerMessage>, from: Peer)
     case disconnected(Peer)
     case exported(connection: UInt32)
     case made(Result<any ServedDevice, BlockError>)
@@ -126,7 +126,9 @@ public struct DataServer {
   private static func read(_ peer: Peer, _ post: AsyncStream<Event>.Continuation, _ log: Logger) {
     do throws(BlockError) {
       while case .message(let bytes, let descriptors) = try peer.socket.receive() {
-        post.yield(.message(Incoming(bytes), descriptors, from: peer))
+        // No message of a manager's has any yet.
+        for descriptor in descriptors { close(descriptor) }
+        post.yield(.message(Incoming(bytes), from: peer))
       }
     } catch {
       log.error("\(error)")
@@ -140,8 +142,7 @@ public struct DataServer {
     for await event in events {
       switch event {
       case .connected(let peer): welcome(peer)
-      case .message(let incoming, let descriptors, from: let sender):
-        for descriptor in descriptors { close(descriptor) }
+      case .message(let incoming, from: let sender):
         if let status = handle(incoming, from: sender) { return status }
       case .disconnected(let gone):
         guard gone === peer else { continue }

@@ -82,8 +82,9 @@ extension Attachment {
     server = ProcessIdentity(pid: pid)
     row.serverPid = pid
     row.serverStart = server.map { Int64($0.startTime) }
-    try context.journal.save(row)
+    // First, so that its end is noticed whatever fails from here on.
     try reap(pid)
+    try context.journal.save(row)
     let link = try ServerLink(path)
     connect(link, isOurChild: true)
     var order = ServerOrder(

@@ -35,16 +35,22 @@ extension ChildProcess {
     let pid = try start(.init(program: program, arguments: arguments, descriptors: [1: writer.raw, 2: 2]))
     // Only the program may hold it, or its end would never show.
     try writer.close(step: "close", object: "a pipe")
-    let output: [UInt8]
+    let moment = LinuxClock().now + deadline
     do throws(BlockError) {
-      output = try read(from: reader, limit: limit, until: LinuxClock().now + deadline, object: program)
+      let output = try read(from: reader, limit: limit, until: moment, object: program)
+      // It may live on without an output.
+      guard let end = try waitForEnd(of: pid, until: moment) else { throw late(program) }
+      return Answer(end: end, output: output)
     } catch {
       // It is our child and not waited for, so the number is still its own.
       kill(pid, SIGKILL)
       _ = waitForEnd(of: pid)
       throw error
     }
-    return Answer(end: waitForEnd(of: pid), output: output)
+  }
+
+  private static func late(_ program: String) -> BlockError {
+    BlockError(.timedOut, step: "ask", object: program, cause: "it has not answered in time")
   }
 
   private static func read(
@@ -56,9 +62,7 @@ extension ChildProcess {
       let left = moment - LinuxClock().now
       var wanted = pollfd(fd: reader.raw, events: Int16(POLLIN), revents: 0)
       let milliseconds = left.components.seconds * 1000 + left.components.attoseconds / 1_000_000_000_000_000
-      guard left > .zero else {
-        throw BlockError(.timedOut, step: "ask", object: object, cause: "it has not answered in time")
-      }
+      guard left > .zero else { throw late(object) }
       let ready = poll(&wanted, 1, Int32(clamping: milliseconds + 1))
       if ready <= 0 { continue }
       let count = Glibc.read(reader.raw, &chunk, chunk.count)

@@ -45,11 +45,13 @@ public enum ChildProcess {
     sigfillset(&all)
     posix_spawnattr_setsigmask(&attributes, &none)
     posix_spawnattr_setsigdefault(&attributes, &all)
-    for (theirs, ours) in launch.descriptors {
-      posix_spawn_file_actions_adddup2(&actions, ours, theirs)
-    }
+    let highest = launch.descriptors.keys.max() ?? 2
+    // Copies above all that the child gets: one of ours may have a number that another one gets there.
+    let copies = try Copies(launch.descriptors, above: highest)
+    defer { copies.close() }
+    for (theirs, copy) in copies.numbers { posix_spawn_file_actions_adddup2(&actions, copy, theirs) }
     // What whoever started us left open without close-on-exec is not to live on in a daemon.
-    clinux_spawn_close_from(&actions, (launch.descriptors.keys.max() ?? 2) + 1)
+    clinux_spawn_close_from(&actions, highest + 1)
     clinux_spawn_chdir(&actions, "/")
 
     var arguments: [UnsafeMutablePointer<CChar>?] = ([launch.program] + launch.arguments).map { strdup($0) }
@@ -61,6 +63,27 @@ public enum ChildProcess {
       throw BlockError(errno: Errno(rawValue: code), step: "start", object: launch.program)
     }
     return pid
+  }
+
+  /// Copies of descriptors, by the numbers that a child is to get them by.
+  private struct Copies {
+    private(set) var numbers: [(theirs: Int32, copy: Int32)] = []
+
+    init(_ descriptors: [Int32: Int32], above highest: Int32) throws(BlockError) {
+      for (theirs, ours) in descriptors {
+        let copy = clinux_fcntl(ours, F_DUPFD_CLOEXEC, highest + 1)
+        guard copy >= 0 else {
+          let error = BlockError.lastErrno(step: "duplicate", object: "descriptor \(ours)")
+          close()
+          throw error
+        }
+        numbers.append((theirs, copy))
+      }
+    }
+
+    func close() {
+      for (_, copy) in numbers { Glibc.close(copy) }
+    }
   }
 
   /// How a child ended.
@@ -113,6 +136,25 @@ public enum ChildProcess {
     return .lastErrno(step: "go over to", object: program)
   }
 
+  /// Waits, on the calling thread, until a child has ended, or a moment of ``LinuxClock`` has come.
+  ///
+  /// - Returns: How it ended; `nil` if it still runs.
+  /// - Throws: By errno.
+  static func waitForEnd(of pid: Int32, until moment: Duration) throws(BlockError) -> End? {
+    let raw = clinux_pidfd_open(pid)
+    guard raw >= 0 else { throw .lastErrno(step: "watch", object: "process \(pid)") }
+    let descriptor = Descriptor(owning: raw)
+    while true {
+      var information = siginfo_t()
+      // It is ours, and fails for no other reason than an end that somebody else has taken note of.
+      if waitid(P_PID, id_t(pid), &information, WEXITED | WNOHANG | WNOWAIT) != 0 { return .unknown }
+      if clinux_waited_pid(&information) == pid { return waitForEnd(of: pid) }
+      let left = moment - LinuxClock().now
+      guard left > .zero else { return nil }
+      try Readiness.wait(for: [(descriptor.raw, Int16(POLLIN))], atMost: left)
+    }
+  }
+
   /// Waits, on the calling thread, until a child has ended.
   public static func waitForEnd(of pid: Int32) -> End {
     var status: Int32 = 0
@@ -136,16 +178,22 @@ public struct ProcessIdentity: Sendable, Hashable, Codable {
 
   /// The process that has an ID now; `nil` if there is none, or only what is left of one.
   public init?(pid: Int32) {
-    guard let text = SmallFile.text("/proc/\(pid)/stat"), let close = text.lastIndex(of: ")") else {
-      return nil
-    }
-    // Behind the name, which may hold anything, the fields begin with the third.
-    let fields = text[text.index(after: close)...].split(separator: " ")
-    guard fields.count > 19, let flags = UInt32(fields[6]), flags & Self.exiting == 0,
+    guard let fields = Self.fields(of: pid), let flags = UInt32(fields[6]), flags & Self.exiting == 0,
       let startTime = UInt64(fields[19])
     else { return nil }
     self.pid = pid
     self.startTime = startTime
+  }
+
+  /// The fields of `/proc/PID/stat` behind the name, which may hold anything: the third and all that follow.
+  ///
+  /// - Returns: At least 20 of them; `nil` if there is no such process.
+  static func fields(of pid: Int32) -> [Substring]? {
+    guard let text = SmallFile.text("/proc/\(pid)/stat"), let close = text.lastIndex(of: ")") else {
+      return nil
+    }
+    let fields = text[text.index(after: close)...].split(separator: " ")
+    return fields.count > 19 ? fields : nil
   }
 
   /// Whether it still runs.

@@ -96,6 +96,12 @@ static inline void clinux_store_release(void *place, uint32_t value) {
   __atomic_store_n((uint32_t *)place, value, __ATOMIC_RELEASE);
 }
 
+// The numbers of a block device by a path that leads to it, from what the kernel knows without asking a server:
+// statx(2) with AT_STATX_DONT_SYNC. Returns whether it is one.
+bool clinux_block_device_numbers(const char *path, uint32_t *major, uint32_t *minor);
+// si_pid is a macro.
+static inline pid_t clinux_waited_pid(const siginfo_t *information) { return information->si_pid; }
+
 // A pipe that is closed on exec and does not wait.
 int clinux_pipe(int ends[2]);
 
