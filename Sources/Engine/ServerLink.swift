@@ -58,6 +58,17 @@ final class ServerLink: Sendable {
     try socket.send(message, request: request)
   }
 
+  /// Sends a message, unless the server is gone already: then its end is on its way to us.
+  ///
+  /// - Throws: What else keeps it from being sent.
+  func sendUnlessGone(_ message: ManagerMessage) throws(BlockError) {
+    do throws(BlockError) {
+      try send(message)
+    } catch  where error.kind == .disconnected {
+      return
+    }
+  }
+
   /// Ends the connection.
   func close() {
     socket.shutDown()

@@ -12,6 +12,8 @@ public struct MessageSocket: ~Copyable, Sendable {
   /// A byte in front of each says whether
   /// more follow.
   private static let partLimit = 64 << 10
+  /// How long the other side may take to make room for a part, or to be connected to: one that is stopped never does.
+  public static let patience = Duration.seconds(2)
   /// Bytes of a socket's path (unix(7)).
   public static let pathLimit = SocketAddress.pathLimit
   /// Descriptors with one message.
@@ -33,11 +35,13 @@ public struct MessageSocket: ~Copyable, Sendable {
 
   /// Connects to a listening socket.
   ///
-  /// - Throws: `disconnected` if nobody listens there, others by errno.
+  /// Waits for ``patience`` at most if many others do.
+  ///
+  /// - Throws: `disconnected` if nobody listens there, `timedOut` if he does not answer, others by errno.
   public static func connect(to path: String) throws(BlockError) -> MessageSocket {
     let descriptor = try make()
     let result = try withAddress(path) { address, length in Glibc.connect(descriptor.raw, address, length) }
-    guard result == 0 else { throw .lastErrno(step: "connect to", object: path) }
+    guard result == 0 else { throw Self.error(step: "connect to", object: path) }
     return MessageSocket(owning: descriptor)
   }
 
@@ -60,7 +64,11 @@ public struct MessageSocket: ~Copyable, Sendable {
   public static func accept(from listener: borrowing Descriptor) throws(BlockError) -> MessageSocket {
     while true {
       let raw = clinux_accept(listener.raw)
-      if raw >= 0 { return MessageSocket(owning: Descriptor(owning: raw)) }
+      if raw >= 0 {
+        let descriptor = Descriptor(owning: raw)
+        try limitWaiting(descriptor)
+        return MessageSocket(owning: descriptor)
+      }
       if errno != EINTR && errno != ECONNABORTED { throw .lastErrno(step: "accept", object: "a connection") }
     }
   }
@@ -68,7 +76,24 @@ public struct MessageSocket: ~Copyable, Sendable {
   private static func make() throws(BlockError) -> Descriptor {
     let raw = socket(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | clinux_SOCK_CLOEXEC, 0)
     guard raw >= 0 else { throw .lastErrno(step: "make", object: "a socket") }
-    return Descriptor(owning: raw)
+    let descriptor = Descriptor(owning: raw)
+    try limitWaiting(descriptor)
+    return descriptor
+  }
+
+  private static func limitWaiting(_ descriptor: borrowing Descriptor) throws(BlockError) {
+    var time = timeval(tv_sec: Int(patience.components.seconds), tv_usec: 0)
+    let size = socklen_t(MemoryLayout<timeval>.size)
+    guard setsockopt(descriptor.raw, SOL_SOCKET, SO_SNDTIMEO, &time, size) == 0 else {
+      throw .lastErrno(step: "set up", object: "a socket")
+    }
+  }
+
+  /// The error of the last system call, which may be that the time for it is over.
+  private static func error(step: String, object: String) -> BlockError {
+    guard errno == EAGAIN else { return .lastErrno(step: step, object: object) }
+    return BlockError(
+      .timedOut, step: step, object: object, cause: "the other side has taken nothing for \(patience)")
   }
 
   private static func withAddress(
@@ -88,7 +113,8 @@ public struct MessageSocket: ~Copyable, Sendable {
   /// - Parameters:
   ///   - bytes: The message, at most ``BlockCore/Limits/messageBytes`` long and not empty.
   ///   - descriptors: What goes along; they stay the sender's.
-  /// - Throws: `outOfRange` for one that is too long, `disconnected` if the other side is gone, others by errno.
+  /// - Throws: `outOfRange` for one that is too long, `disconnected` if the other side is gone, `timedOut` if it does
+  ///   not take it, others by errno. Of a message that failed after its first part the connection ends.
   public func send(_ bytes: [UInt8], descriptors: [Int32] = []) throws(BlockError) {
     guard bytes.count <= Limits.messageBytes else {
       throw BlockError(
@@ -98,8 +124,15 @@ public struct MessageSocket: ~Copyable, Sendable {
     var rest = bytes[...]
     repeat {
       let part = rest.prefix(Self.partLimit)
+      let isFirst = rest.count == bytes.count
       rest = rest.dropFirst(part.count)
-      try send(part: [rest.isEmpty ? 0 : 1] + part, rest.isEmpty ? descriptors : [])
+      do throws(BlockError) {
+        try send(part: [rest.isEmpty ? 0 : 1] + part, rest.isEmpty ? descriptors : [])
+      } catch {
+        // What comes next would be taken for its end.
+        if !isFirst { shutDown() }
+        throw error
+      }
     } while !rest.isEmpty
   }
 
@@ -108,7 +141,7 @@ public struct MessageSocket: ~Copyable, Sendable {
       let sent = clinux_send_with_fds(descriptor.raw, part, part.count, descriptors, descriptors.count)
       if sent == part.count { return }
       if sent < 0 && errno == EINTR { continue }
-      throw .lastErrno(step: "send", object: "a message")
+      throw Self.error(step: "send", object: "a message")
     }
   }
 
