@@ -40,7 +40,7 @@ extension DeviceMapper {
   /// The error of a device that somebody has open, with all that can be told of who it is.
   public func busy(_ device: DeviceReference, _ error: BlockError) throws(BlockError) -> BlockError {
     guard let found = try info(device) else { return error }
-    var users = BlockDevice.openers(of: found.numbers).map(\.description)
+    var users = BlockDevice.openers(of: [found.numbers]).map(\.description)
     let mounted = MountedDevices([found.numbers])
     users += mounted.mounts(in: Mount.all()).map { "the mount at \($0.mountPoint)" }
     users += Mount.inOtherNamespaces().filter { mounted.contains($0.mount) }

@@ -31,7 +31,7 @@ extension Attachment {
     try note(.detaching)
     if objects.outlivesServer { return try await takeApart(force: force, isInUse: usage.isInUse) }
     if let link {
-      try link.send(.detach, request: nextRequest())
+      try link.sendUnlessGone(.detach, request: nextRequest())
       if usage.isInUse && force {
         finishInBackground()
         return false
@@ -61,14 +61,14 @@ extension Attachment {
   private func settledUsage() async throws(BlockError) -> DeviceUsage {
     let clock = context.services.clock
     let end = clock.now + context.deadlines.settle
-    var usage = usage()
+    var usage = await usage()
     while usage.isOnlyOpen && clock.now < end {
       do {
         try await clock.sleep(for: .milliseconds(20))
       } catch {
         throw BlockError(.cancelled, step: "detach", object: described, cause: "the task was cancelled")
       }
-      usage = self.usage()
+      usage = await self.usage()
     }
     return usage
   }
@@ -94,7 +94,7 @@ extension Attachment {
   /// The deadline has passed: what remains is done when the last user is done.
   private func stillThere(force: Bool) async throws(BlockError) -> Bool {
     // One that answers does not hang: somebody has the device open whom we do not see.
-    if let server, server.isAlive, !usage().isInUse, await counters() == nil {
+    if let server, server.isAlive, await !usage().isInUse, await counters() == nil {
       guard force else {
         finishInBackground()
         throw BlockError(
@@ -111,7 +111,7 @@ extension Attachment {
     throw BlockError(
       .busy, step: "detach", object: described,
       cause:
-        "after \(context.deadlines.detach) it is \(DeviceUsage(of: row.device ?? "", servedBy: server?.pid).description)",
+        "after \(context.deadlines.detach) it is \(await usage().description)",
       remedy: "It goes by itself when the last one who has it open is done.")
   }
 
@@ -120,25 +120,35 @@ extension Attachment {
   /// - Parameter isWanted: Whether its users were promised that it stays until they are done; what was never finished
   ///   fails for whoever looks at it.
   func finishInBackground(isWanted: Bool = true) {
+    // One who waits is enough, however often it is asked for.
+    guard !isFinishing else { return }
+    isFinishing = true
     let log = context.log
-    let clock = context.services.clock
     Task {
+      defer { isFinishing = false }
       do {
         if objects.outlivesServer {
           if !isWanted { try await inTurn { attachment in .success(await attachment.answerRemoval()) } }
           // The disk would be torn away from whoever uses it.
-          while usage().isInUse { try await clock.sleep(for: .milliseconds(200)) }
+          try await waitWhile { await $0.usage().isInUse }
           try await inTurn { attachment in .success(await attachment.answerRemoval()) }
           try await objects.remove()
         }
         await serverGone()
-        while objects.isPresent {
-          try await clock.sleep(for: .milliseconds(200))
-        }
+        try await waitWhile { $0.objects.isPresent }
         try await inTurn { attachment in attachment.finish() }
       } catch {
         log.error("\(id): \(error)")
       }
+    }
+  }
+
+  /// Looks, more and more seldom, until something is so no more: the kernel tells nobody when the last one closes a disk.
+  private func waitWhile(_ isSo: (isolated Attachment) async -> Bool) async throws {
+    var pause = Duration.milliseconds(50)
+    while await isSo(self) {
+      try await context.services.clock.sleep(for: pause)
+      pause = min(pause * 2, .seconds(1))
     }
   }
 }

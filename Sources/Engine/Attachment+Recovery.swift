@@ -31,7 +31,7 @@ extension Attachment {
       case .detaching:
         throw BlockError(
           .busy, step: "attach", object: id.text,
-          cause: "it is being detached and still \(usage().description)",
+          cause: "it is being detached and still \(await usage().description)",
           remedy: "Wait until its last user is done.")
       case .unknown: throw notTouched("attach")
       case .failed:

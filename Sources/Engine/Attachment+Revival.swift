@@ -75,11 +75,12 @@ extension Attachment {
   /// - Returns: Whether there is nothing left to do.
   func serveUntilGone() async -> Result<Bool, BlockError> {
     guard lacksServer else { return .success(true) }
-    guard usage().isInUse else {
+    let usage = await usage()
+    guard usage.isInUse else {
       await answerRemoval()
       return .success(true)
     }
-    context.log.error("\(id): its data server is gone, and the device still \(usage().description)")
+    context.log.error("\(id): its data server is gone, and the device still \(usage.description)")
     do throws(BlockError) {
       _ = try await serve(.takeOver)
       try commit()

@@ -64,6 +64,8 @@ actor Attachment {
   }
   /// When data servers of this device died lately, the last one last.
   var deaths: [Duration] = []
+  /// Whether its last user's end is waited for.
+  var isFinishing = false
   /// Whether a new data server is being found.
   var isReviving = false
   /// How far the data server is with handing the device over to the next one; `nil` if that is not its task.
@@ -255,10 +257,13 @@ actor Attachment {
   /// Whether the server's process runs, also where its end has not been reported yet.
   var isServerAlive: Bool { server?.isAlive ?? false }
 
-  /// Who uses the device.
-  func usage() -> DeviceUsage {
-    // The number may have gone to another disk meanwhile.
-    guard let device = row.device, objects.owns(device) else { return DeviceUsage() }
-    return DeviceUsage(of: device, servedBy: server?.pid)
+  /// Who uses the device; what looks for them may wait, and we do not.
+  func usage() async -> DeviceUsage {
+    guard let device = row.device else { return DeviceUsage() }
+    let server = server?.pid
+    return await Blocking.run("usage") { [objects] in
+      // The number may have gone to another disk meanwhile.
+      objects.owns(device) ? DeviceUsage(of: device, servedBy: server) : DeviceUsage()
+    }
   }
 }

@@ -30,11 +30,11 @@ struct DeviceUsage: Sendable {
     mounts = Self.mounts(of: path, in: Mount.all())
     mountsElsewhere = Mount.inOtherNamespaces().filter { mounted.contains($0.mount) }
       .map { "\($0.mount.mountPoint) in the namespace of \($0.process)" }
-    for (name, numbers) in devices {
+    for (name, _) in devices {
       holders += SmallFile.entries("/sys/class/block/\(name)/holders")
       holders += LoopDevice.devices(backedBy: "/dev/\(name)")
-      openers += BlockDevice.openers(of: numbers).filter { $0.pid != server && $0.pid != getpid() }
     }
+    openers = BlockDevice.openers(of: numbers, except: server).filter { $0.pid != getpid() }
     isClaimed = BlockDevice.isClaimed(path)
   }
 

@@ -61,9 +61,9 @@ final class ServerLink: Sendable {
   /// Sends a message, unless the server is gone already: then its end is on its way to us.
   ///
   /// - Throws: What else keeps it from being sent.
-  func sendUnlessGone(_ message: ManagerMessage) throws(BlockError) {
+  func sendUnlessGone(_ message: ManagerMessage, request: UInt64? = nil) throws(BlockError) {
     do throws(BlockError) {
-      try send(message)
+      try send(message, request: request)
     } catch  where error.kind == .disconnected {
       return
     }

@@ -89,37 +89,6 @@ public enum BlockDevice {
 
     public var description: String { "\(command) (pid \(pid))" }
   }
-
-  /// The processes that have a device open, as far as `/proc` tells; a snapshot, not a truth that lasts.
-  ///
-  /// - Parameters:
-  ///   - numbers: The device.
-  ///   - except: A process to leave out.
-  public static func openers(of numbers: DeviceNumbers, except: Int32? = nil) -> [Opener] {
-    SmallFile.entries("/proc").compactMap(Int32.init).filter { $0 != except }.compactMap { pid in
-      let hasOpen = SmallFile.entries("/proc/\(pid)/fd").contains { fd in
-        var status = stat()
-        guard stat("/proc/\(pid)/fd/\(fd)", &status) == 0, status.st_mode & S_IFMT == S_IFBLK else {
-          return false
-        }
-        return DeviceNumbers(major: clinux_major(status.st_rdev), minor: clinux_minor(status.st_rdev))
-          == numbers
-          && !isPath(fd, of: pid)
-      }
-      return hasOpen ? Opener(pid: pid, command: SmallFile.text("/proc/\(pid)/comm") ?? "?") : nil
-    }
-  }
-}
-
-extension BlockDevice {
-  /// Whether a descriptor only stands for a path (`O_PATH`): such a one does not have the device open.
-  private static func isPath(_ fd: String, of pid: Int32) -> Bool {
-    guard let info = SmallFile.text("/proc/\(pid)/fdinfo/\(fd)"),
-      let line = info.split(separator: "\n").first(where: { $0.hasPrefix("flags:") }),
-      let flags = Int32(line.dropFirst("flags:".count).drop { $0.isWhitespace }, radix: 8)
-    else { return false }
-    return flags & clinux_O_PATH != 0
-  }
 }
 
 /// The two numbers that name a device to the kernel.

@@ -13,12 +13,12 @@ public enum Blocking {
   ///   - name: What the thread is called meanwhile.
   ///   - body: What waits.
   /// - Throws: What the body throws.
-  public static func run<Value: Sendable>(
-    _ name: String, _ body: @escaping @Sendable () throws(BlockError) -> Value
-  ) async throws(BlockError) -> Value {
-    let outcome: Result<Value, BlockError> = await withCheckedContinuation { continuation in
+  public static func run<Value: Sendable, Failure: Error>(
+    _ name: String, _ body: @escaping @Sendable () throws(Failure) -> Value
+  ) async throws(Failure) -> Value {
+    let outcome: Result<Value, Failure> = await withCheckedContinuation { continuation in
       start(name) {
-        do throws(BlockError) {
+        do throws(Failure) {
           continuation.resume(returning: .success(try body()))
         } catch {
           continuation.resume(returning: .failure(error))
