@@ -1,0 +1,141 @@
+import Attachments
+import Foundation
+import LinuxIO
+import TestKit
+import Testing
+
+extension SerialEndToEndTests {
+  /// A disk that does not answer holds up nobody but those who use it.
+  @Suite struct StalledDiskTests {
+    /// A file system with the file `disk.img`, whose server can be stopped.
+    private final class StalledDisk {
+      let image: String
+      private let mountPoint: String
+      private let server = Process()
+
+      init(_ scratch: Scratch) throws {
+        let backing = scratch("backing.img")
+        mountPoint = scratch("stalled")
+        image = "\(mountPoint)/disk.img"
+        let program = scratch("stallfs")
+        let source = URL(filePath: Fixtures.root).deletingLastPathComponent()
+          .appending(path: "Tests/Kernel/lib/stallfs.c").path()
+        let make = """
+          set -e; truncate -s 64M \(backing); mkdir \(mountPoint)
+          cc -o \(program) \(source) $(pkg-config --cflags --libs fuse3)
+          """
+        let made = try Program.run(["sh", "-c", make])
+        try #require(made.status == 0, "\(made.errors)")
+        server.executableURL = URL(filePath: program)
+        server.arguments = [backing, mountPoint, "-f"]
+        try server.run()
+        for _ in 0..<500 where !FileManager.default.fileExists(atPath: image) { usleep(10_000) }
+        try #require(FileManager.default.fileExists(atPath: image))
+      }
+
+      func stop() { kill(server.processIdentifier, SIGSTOP) }
+
+      func goOn() { kill(server.processIdentifier, SIGCONT) }
+
+      deinit {
+        goOn()
+        _ = try? Program.run(["umount", "-l", mountPoint])
+        server.terminate()
+        server.waitUntilExit()
+      }
+    }
+
+    /// The median of eleven times that the manager takes to answer, in milliseconds.
+    private func milliseconds(_ instance: Instance, _ path: String) throws -> Double {
+      var times: [Double] = []
+      for _ in 0..<11 {
+        let outcome = try instance.shell(
+          """
+          curl -sS -m 30 -o /dev/null -w '%{time_total}' --unix-socket $ASHLAR_RUN/ashlard.sock http://ashlar\(path)
+          """)
+        try #require(outcome.status == 0, "\(path): \(outcome.errors)")
+        times.append((Double(outcome.line) ?? .infinity) * 1000)
+      }
+      return times.sorted()[5]
+    }
+
+    /// Sixty-four reads of a disk that does not answer, and as many questions to the manager about a file on it.
+    @Test func nobodyElseIsHeldUp() throws {
+      let instance = try Instance()
+      #expect(try instance.ashlar("daemon", "start").status == 0)
+      let other = try instance.attach("other", Fixtures.path("ext4/config.l2.v1.json"))
+      let further = try instance.attach("further", Fixtures.path("ext4/config.l2.v1.json"))
+      let disk = try StalledDisk(instance.scratch)
+      let stuck = try instance.attach("stuck", "raw:\(disk.image)", "--read-only")
+      disk.stop()
+      let fio = Process()
+      fio.executableURL = URL(filePath: "/usr/bin/fio")
+      fio.arguments = [
+        "--name=r", "--filename=\(stuck)", "--ioengine=libaio", "--direct=1", "--rw=randread", "--bs=4k",
+        "--iodepth=64", "--number_ios=64", "--size=64M", "--allow_file_create=0", "--readonly",
+      ]
+      fio.standardOutput = FileHandle.nullDevice
+      try fio.run()
+      var asked: [Process] = []
+      for _ in 0..<64 {
+        let question = Process()
+        question.executableURL = URL(filePath: "/usr/bin/curl")
+        question.arguments = [
+          "-sS", "-o", "/dev/null", "--unix-socket", "\(instance.run)/ashlard.sock",
+          "http://ashlar/v1/volume-content?volume=\(disk.image)",
+        ]
+        try question.run()
+        asked.append(question)
+      }
+      // Goes on only when the server answers itself, while its reads wait.
+      var waited: UInt64 = 0
+      for _ in 0..<200 where waited < 64 {
+        waited = try instance.inspect("stuck").requests?.waited ?? 0
+        usleep(20_000)
+      }
+      #expect(waited >= 64)
+      #expect(try milliseconds(instance, "/v1/attachments") < 100)
+      #expect(try milliseconds(instance, "/v1/attachments/stuck") < 100)
+      #expect(try milliseconds(instance, "/v1/attachments/other") < 100)
+      #expect(try Instance.sha256(ofDevice: other).count == 64)
+      // Who uses a device is looked for without asking the dead file system, on which a server has a file open.
+      let start = ContinuousClock.now
+      try instance.detach("further")
+      #expect(ContinuousClock.now - start < .seconds(5))
+      #expect(!FileManager.default.fileExists(atPath: "\(instance.run)/dev/further"), "\(further)")
+      disk.goOn()
+      fio.waitUntilExit()
+      for question in asked { question.waitUntilExit() }
+      #expect(fio.terminationStatus == 0)
+      try instance.detach("stuck")
+      try instance.detach("other")
+      try instance.expectNothingLeft()
+    }
+
+    /// A data server that is stopped while many ask for its counters: none of them waits for more than their time.
+    @Test func aStoppedServerIsNotWaitedFor() throws {
+      let instance = try Instance()
+      _ = try instance.attach("stopped", Fixtures.path("ext4/config.l2.v1.json"))
+      let server = try #require(try instance.inspect("stopped").server?.pid)
+      kill(server, SIGSTOP)
+      defer { kill(server, SIGCONT) }
+      // Far more than the socket's buffer holds, from clients that do not wait for each other.
+      let ask = """
+        for i in $(seq 8); do
+          curl -sS -Z --parallel-max 20 --no-progress-meter -o /dev/null --unix-socket $ASHLAR_RUN/ashlard.sock \
+            "http://ashlar/v1/attachments/stopped?[1-60]" & jobs="$jobs $!"
+        done
+        for job in $jobs; do wait $job || exit 1; done
+        """
+      let start = ContinuousClock.now
+      let outcome = try instance.shell(ask, seconds: 60)
+      #expect(outcome.status == 0, "\(outcome.errors)")
+      #expect(ContinuousClock.now - start < .seconds(30))
+      #expect(try milliseconds(instance, "/v1/attachments") < 100)
+      kill(server, SIGCONT)
+      #expect(try instance.inspect("stopped").requests != nil)
+      try instance.detach("stopped")
+      try instance.expectNothingLeft()
+    }
+  }
+}
