@@ -196,16 +196,25 @@ public struct ProcessIdentity: Sendable, Hashable, Codable {
     return fields.count > 19 ? fields : nil
   }
 
+  /// Whether it is stopped, by a signal or by who traces it.
+  public var isStopped: Bool {
+    let state = Self.fields(of: pid)?.first
+    return (state == "T" || state == "t") && isAlive
+  }
+
   /// Whether it still runs.
   public var isAlive: Bool { ProcessIdentity(pid: pid) == self }
 
   /// Ends it at once (SIGKILL), if it still runs.
-  public func kill() {
+  public func kill() { send(SIGKILL) }
+
+  /// Sends it a signal, if it still runs.
+  public func send(_ signal: Int32) {
     let descriptor = clinux_pidfd_open(pid)
     guard descriptor >= 0 else { return }
     let owner = Descriptor(owning: descriptor)
     // The descriptor holds the number; only then does the start time tell who it is.
     guard isAlive else { return }
-    clinux_pidfd_kill(owner.raw)
+    clinux_pidfd_signal(owner.raw, signal)
   }
 }

@@ -38,6 +38,60 @@ public struct FileLock: ~Copyable, Sendable {
     return FileLock(descriptor: descriptor)
   }
 
+  /// Who holds a lock, as far as its file says.
+  public struct Holder: Sendable, Hashable {
+    /// The process.
+    public let process: ProcessIdentity
+    /// What it has noted.
+    public let note: String
+  }
+
+  /// The bytes that are read of a lock's file.
+  private static let noteBytes = 256
+
+  /// Writes down, for whoever finds it taken, which process holds it, and a word on that.
+  ///
+  /// - Throws: By errno.
+  public func note(_ note: String) throws(BlockError) {
+    let text = Array("\(getpid()) \(note)\n".utf8.prefix(Self.noteBytes))
+    guard pwrite(raw, text, text.count, 0) == text.count, ftruncate(raw, off_t(text.count)) == 0 else {
+      throw .lastErrno(step: "write", object: "the lock's holder")
+    }
+  }
+
+  /// Whether a path still leads to the file that is locked.
+  public func isOf(_ path: String) -> Bool {
+    var held = stat()
+    var named = stat()
+    return fstat(raw, &held) == 0 && stat(path, &named) == 0 && held.st_ino == named.st_ino
+      && held.st_dev == named.st_dev
+  }
+
+  /// What the last holder of a lock has noted, whether it still has it or not; `nil` if none has.
+  public static func lastNote(of path: String) -> (pid: Int32, note: String)? {
+    guard let words = SmallFile.text(path, limit: noteBytes)?.split(separator: " ", maxSplits: 1),
+      let pid = words.first.flatMap({ Int32($0) })
+    else { return nil }
+    return (pid, words.count > 1 ? String(words[1]) : "")
+  }
+
+  /// Who holds the lock of a file; `nil` if nobody does, or nobody who has noted it.
+  ///
+  /// The lock itself is not touched.
+  public static func holder(of path: String) -> Holder? {
+    var named = stat()
+    guard let last = lastNote(of: path), let process = ProcessIdentity(pid: last.pid),
+      stat(path, &named) == 0,
+      // Number, kind, ADVISORY, mode, process, device:inode, and the range (proc_locks(5)).
+      let locks = SmallFile.text("/proc/locks", limit: 16 << 20)
+    else { return nil }
+    let isHeld = locks.split(separator: "\n").contains { line in
+      let fields = line.split(separator: " ")
+      return fields.count > 5 && fields[4] == "\(last.pid)" && fields[5].hasSuffix(":\(named.st_ino)")
+    }
+    return isHeld ? Holder(process: process, note: last.note) : nil
+  }
+
   /// The descriptor that holds it.
   public var raw: Int32 { descriptor.raw }
 

@@ -23,6 +23,9 @@ public struct FileWatches: ~Copyable, Sendable {
     public static let created = Events(rawValue: UInt32(IN_CREATE))
     /// The file, or one in the directory, was written.
     public static let modified = Events(rawValue: UInt32(IN_MODIFY))
+    /// An entry of the directory was removed or renamed, or the directory itself was.
+    public static let removed = Events(
+      rawValue: UInt32(IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF))
     /// Somebody has closed the file, or one in the directory.
     public static let closed = Events(rawValue: UInt32(IN_CLOSE_WRITE | IN_CLOSE_NOWRITE))
   }

@@ -45,6 +45,28 @@ extension HostServices {
 
 /// This process.
 public enum LinuxProcess {
+  /// How many files a process that is started here may have open at most.
+  public static var openFileLimit: Int {
+    var limit = rlimit()
+    return getrlimit(clinux_RLIMIT_NOFILE, &limit) == 0 ? Int(clamping: limit.rlim_max) : 0
+  }
+
+  /// Has as many files open at one time as this process may at most.
+  ///
+  /// - Returns: How many that are.
+  @discardableResult
+  public static func raiseOpenFileLimit() -> Int {
+    var limit = rlimit()
+    guard getrlimit(clinux_RLIMIT_NOFILE, &limit) == 0 else { return 1024 }
+    if limit.rlim_cur < limit.rlim_max {
+      let soft = limit.rlim_cur
+      limit.rlim_cur = limit.rlim_max
+      // It raises the soft limit to the hard one, which everyone may do.
+      if setrlimit(clinux_RLIMIT_NOFILE, &limit) != 0 { limit.rlim_cur = soft }
+    }
+    return Int(clamping: limit.rlim_cur)
+  }
+
   /// Asks the kernel to choose nearly any other process before this one when memory runs out: disks depend on it.
   ///
   /// Processes that it starts inherit that.
@@ -52,5 +74,26 @@ public enum LinuxProcess {
   /// - Throws: `permissionDenied` without CAP_SYS_RESOURCE (proc_pid_oom_score_adj(5)).
   public static func goLastWhenMemoryIsShort() throws(BlockError) {
     try LinuxFileSystem.write("-900", toAttribute: "/proc/self/oom_score_adj")
+  }
+
+  /// Asks the kernel to choose this process before any other when memory runs out, as long as nothing depends on it.
+  ///
+  /// - Returns: What was set before, for ``goLastWhenMemoryIsShort(orAs:)``.
+  /// - Throws: By errno.
+  public static func goFirstWhenMemoryIsShort() throws(BlockError) -> String {
+    let before = SmallFile.text("/proc/self/oom_score_adj") ?? "0"
+    try LinuxFileSystem.write("1000", toAttribute: "/proc/self/oom_score_adj")
+    return before
+  }
+
+  /// As ``goLastWhenMemoryIsShort()``; without the right to that, what was set before comes back.
+  ///
+  /// - Throws: By errno.
+  public static func goLastWhenMemoryIsShort(orAs before: String) throws(BlockError) {
+    do throws(BlockError) {
+      try goLastWhenMemoryIsShort()
+    } catch {
+      try LinuxFileSystem.write(before, toAttribute: "/proc/self/oom_score_adj")
+    }
   }
 }

@@ -73,6 +73,29 @@ public struct MessageSocket: ~Copyable, Sendable {
     }
   }
 
+  /// Lets somebody in who waits at a listening socket; `nil` if nobody does.
+  ///
+  /// - Throws: By errno.
+  public static func acceptIfWaiting(at listener: borrowing Descriptor) throws(BlockError) -> MessageSocket? {
+    var waiting = pollfd(fd: listener.raw, events: Int16(POLLIN), revents: 0)
+    return poll(&waiting, 1, 0) > 0 ? try accept(from: listener) : nil
+  }
+
+  /// The path at which a socket listens.
+  ///
+  /// - Throws: `invalidArgument` for one that has none, others by errno.
+  public static func path(of listener: borrowing Descriptor) throws(BlockError) -> String {
+    var address = sockaddr_un()
+    var length = socklen_t(MemoryLayout<sockaddr_un>.size)
+    let result = withUnsafeMutablePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(listener.raw, $0, &length) }
+    }
+    guard result == 0 else { throw .lastErrno(step: "ask for the path of", object: "a socket") }
+    return withUnsafeBytes(of: &address.sun_path) { bytes in
+      String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+    }
+  }
+
   private static func make() throws(BlockError) -> Descriptor {
     let raw = socket(AF_UNIX, Int32(SOCK_SEQPACKET.rawValue) | clinux_SOCK_CLOEXEC, 0)
     guard raw >= 0 else { throw .lastErrno(step: "make", object: "a socket") }
@@ -155,8 +178,10 @@ public struct MessageSocket: ~Copyable, Sendable {
     while true {
       var count = descriptors.count
       let received = clinux_receive_with_fds(descriptor.raw, &part, part.count, &descriptors, &count)
-      if received < 0 && errno == EINTR { continue }
-      if received == 0 || (received < 0 && errno == ECONNRESET) { return .end }
+      // The kernel tells first, and once, that the other side has ended without reading all that was sent to it; what
+      // it had said before that is still to be read.
+      if received < 0 && (errno == EINTR || errno == ECONNRESET) { continue }
+      if received == 0 { return .end }
       guard received > 0 else { throw .lastErrno(step: "receive", object: "a message") }
       bytes += part[1..<received]
       if part[0] == 0 { return .message(bytes, Array(descriptors[..<count])) }

@@ -9,13 +9,36 @@ public enum UnixStream {
   ///
   /// - Throws: `permissionDenied` if the caller may not know, others by errno.
   public static func isListening(at path: String) throws(BlockError) -> Bool {
-    let raw = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | clinux_SOCK_CLOEXEC, 0)
+    if case .nobody = try listener(at: path) { false } else { true }
+  }
+
+  /// Who listens at a path.
+  public enum Listener: Sendable, Hashable {
+    /// Nobody.
+    case nobody
+    /// Somebody who lets nobody in at the moment: as many wait there as may.
+    case busy
+    /// That process.
+    case process(Int32)
+  }
+
+  /// Finds out who listens at a path; does not wait.
+  ///
+  /// - Throws: `permissionDenied` if the caller may not know, others by errno.
+  public static func listener(at path: String) throws(BlockError) -> Listener {
+    let raw = socket(
+      AF_UNIX, Int32(SOCK_STREAM.rawValue) | clinux_SOCK_CLOEXEC | Int32(SOCK_NONBLOCK.rawValue), 0)
     guard raw >= 0 else { throw BlockError(errno: Errno(rawValue: errno), step: "make", object: "a socket") }
     let descriptor = Descriptor(owning: raw)
-    if SocketAddress.withAddress(path, { connect(descriptor.raw, $0, $1) }) == 0 { return true }
+    if SocketAddress.withAddress(path, { connect(descriptor.raw, $0, $1) }) == 0 {
+      let pid = clinux_peer_pid(descriptor.raw)
+      guard pid >= 0 else { throw .lastErrno(step: "ask who listens at", object: path) }
+      return .process(pid)
+    }
     let code = Errno(rawValue: errno)
     switch code {
-    case .noSuchFileOrDirectory, .connectionRefused, .notDirectory: return false
+    case .noSuchFileOrDirectory, .connectionRefused, .notDirectory: return .nobody
+    case .wouldBlock: return .busy
     default: throw BlockError(errno: code, step: "connect to", object: path)
     }
   }

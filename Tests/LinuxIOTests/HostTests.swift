@@ -26,6 +26,41 @@ import Testing
     guard case .end = try far.receive() else { return #expect(Bool(false), "no end") }
   }
 
+  /// Whoever ends without having read all that was sent to him has said what he has said.
+  @Test func lastWordsAreHeard() throws {
+    let scratch = try Scratch()
+    let listener = try MessageSocket.listen(at: scratch("s.sock"))
+    let near = try MessageSocket.connect(to: scratch("s.sock"))
+    do {
+      let far = try MessageSocket.accept(from: listener)
+      try near.send([1])
+      try far.send([2])
+      _ = consume far
+    }
+    guard case .message(let bytes, _) = try near.receive() else { return #expect(Bool(false), "no message") }
+    #expect(bytes == [2])
+    guard case .end = try near.receive() else { return #expect(Bool(false), "no end") }
+  }
+
+  /// A lock tells who holds it, and for how long.
+  @Test func aLockTellsItsHolder() throws {
+    let scratch = try Scratch()
+    let path = scratch("lock")
+    do {
+      guard let lock = try FileLock.take(path) else { return #expect(Bool(false), "the lock is taken") }
+      try lock.note("something longer")
+      try lock.note("word")
+      #expect(FileLock.holder(of: path)?.process.pid == getpid() && FileLock.holder(of: path)?.note == "word")
+      // What cannot be copied a macro cannot take.
+      let isThere = lock.isOf(path)
+      try FileManager.default.moveItem(atPath: path, toPath: scratch("moved"))
+      let isThereStill = lock.isOf(path)
+      #expect(isThere && !isThereStill && FileLock.holder(of: path) == nil)
+      try FileManager.default.moveItem(atPath: scratch("moved"), toPath: path)
+    }
+    #expect(FileLock.holder(of: path) == nil && FileLock.lastNote(of: path)?.note == "word")
+  }
+
   @Test func longMessagesArriveWhole() throws {
     let scratch = try Scratch()
     let listener = try MessageSocket.listen(at: scratch("s.sock"))

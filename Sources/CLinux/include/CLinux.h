@@ -78,8 +78,10 @@ char **clinux_environment(void);
 // execv(2) with no signal blocked, SIGTERM and SIGINT as a new program expects them, and no descriptor but 0 to 2 and `kept`;
 // returns only if that fails.
 void clinux_replace_program(const char *path, char *const arguments[], int kept);
-// Sends SIGKILL to the process of a pidfd; returns what pidfd_send_signal(2) returns.
-int clinux_pidfd_kill(int pidfd);
+// The process at the other end of a connected Unix socket, or that listened there (SO_PEERCRED); -1 with errno.
+pid_t clinux_peer_pid(int socket);
+// Sends a signal to the process of a pidfd; returns what pidfd_send_signal(2) returns.
+int clinux_pidfd_signal(int pidfd, int signal);
 // Declares this process part of the way to a disk, so that the kernel does not wait for that disk to get
 // memory for it: prctl(PR_SET_IO_FLUSHER), kernel 5.6. Returns what prctl(2) returns.
 int clinux_become_io_flusher(void);
