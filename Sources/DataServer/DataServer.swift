@@ -47,6 +47,8 @@ public struct DataServer {
   private var order: ServerOrder?
   private var device: (any ServedDevice)?
   private var isCommitted = false
+  /// What `oom_score_adj` is to be again, while this process is the first to go.
+  private var memoryRank: String?
   /// Whether another data server goes on when this one has done what it has taken.
   private var isHandingOver = false
   /// The number of the FUSE connection, once there is one.
@@ -97,23 +99,18 @@ public struct DataServer {
     } catch {
       log.debug("\(error)")
     }
-    var limit = rlimit()
-    if getrlimit(clinux_RLIMIT_NOFILE, &limit) == 0, limit.rlim_cur < limit.rlim_max {
-      limit.rlim_cur = limit.rlim_max
-      // It raises the soft limit to the hard one, which everyone may do.
-      setrlimit(clinux_RLIMIT_NOFILE, &limit)
-    }
+    LinuxProcess.raiseOpenFileLimit()
   }
 
   private func listen(_ listener: consuming Descriptor) throws(BlockError) {
     let raw = listener.release()
     let post = self.post
     let log = self.log
+    let socket = try ControlSocket(owning: Descriptor(owning: raw))
     try WorkerThread.start(name: "control") {
-      let listener = Descriptor(owning: raw)
       do throws(BlockError) {
         while true {
-          let peer = Peer(try MessageSocket.accept(from: listener))
+          let peer = Peer(try socket.accept { message in log.notice("\(message)") })
           post.yield(.connected(peer))
           try WorkerThread.start(name: "control peer") { Self.read(peer, post, log) }
         }
@@ -237,8 +234,11 @@ public struct DataServer {
       hello.id = order.id.text
       hello.spec = order.spec
       hello.createdAt = Double(LinuxClock().sinceEpoch.components.seconds)
+      if order.start == .fresh { goFirst() }
       make(order)
-    case .commit: isCommitted = true
+    case .commit:
+      isCommitted = true
+      goLast()
     case .report: tell(.counters(device?.counters ?? RequestCounters.Snapshot()), request: request)
     case .detach:
       guard let device else { return 0 }
@@ -249,6 +249,25 @@ public struct DataServer {
     case .handOver: handOver(request)
     }
     return nil
+  }
+
+  /// Until its device is promised to somebody, opening an image may cost this process, and no other.
+  private mutating func goFirst() {
+    do throws(BlockError) {
+      memoryRank = try LinuxProcess.goFirstWhenMemoryIsShort()
+    } catch {
+      log.debug("\(error)")
+    }
+  }
+
+  private mutating func goLast() {
+    guard let before = memoryRank else { return }
+    memoryRank = nil
+    do throws(BlockError) {
+      try LinuxProcess.goLastWhenMemoryIsShort(orAs: before)
+    } catch {
+      log.warning("\(error)")
+    }
   }
 
   private func make(_ order: ServerOrder) {
