@@ -115,6 +115,8 @@ let package = Package(
       [
         "BlockCore", "LinuxIO", "Images", "Attachments", "Engine", "Sandboxes", "Volumes", logging,
         .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdCore", package: "hummingbird"),
+        .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
       ]),
     room(

@@ -2,6 +2,11 @@ import BlockCore
 
 /// The body of a request to attach: `POST /v1/attachments`.
 public struct AttachRequest: Sendable, Hashable, Codable {
+  /// The keys of the JSON object.
+  package enum CodingKeys: String, CodingKey, CaseIterable {
+    case id, image, transport, readOnly, backstore, withDevID
+  }
+
   /// What the user calls it.
   public var id: String
   /// The image: a path, or a scheme and a path; the path is absolute.

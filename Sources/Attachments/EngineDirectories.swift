@@ -75,10 +75,16 @@ public struct EngineDirectories: Sendable, Hashable {
           "sockets in it would have paths of \(length) bytes, and \(MessageSocket.pathLimit) are allowed",
         remedy: "Choose a shorter one (--run, ASHLAR_RUN).")
     }
-    for directory in [root, run, servers, links] { try Self.make(directory) }
+    for directory in all { try Self.make(directory) }
   }
 
-  private static func make(_ directory: String) throws(BlockError) {
+  /// All of them.
+  public var all: [String] { [root, run, servers, links] }
+
+  /// Makes a directory and those above it, for their owner alone.
+  ///
+  /// - Throws: By errno, with the path that could not be made.
+  public static func make(_ directory: String) throws(BlockError) {
     var path = FilePath(directory)
     var missing: [FilePath] = []
     while access(path.string, F_OK) != 0, !path.isEmpty, path.lastComponent != nil {

@@ -63,7 +63,7 @@ public enum HostSupport {
   public static func report(_ directories: EngineDirectories) -> Report {
     let needed = [
       root, device("/dev/fuse", "fuse", "FUSE"), device("/dev/loop-control", "loop", "loop devices"),
-      kernelVersion, directory("state", directories.root), directory("run", directories.run),
+      kernelVersion, openFiles, directory("state", directories.root), directory("run", directories.run),
     ]
     let missing = needed.filter { !$0.isAvailable }
     let reason =
@@ -117,6 +117,16 @@ public enum HostSupport {
     let numbers = release.split { !$0.isNumber }.prefix(2).compactMap { Int($0) }
     let isEnough = numbers.count == 2 && (numbers[0], numbers[1]) >= (5, 10)
     return Finding("kernel", isEnough, release, remedy: "Use a kernel of 5.10 or newer.")
+  }
+
+  /// What a data server over FUSE needs, which keeps some numbers of descriptors free.
+  private static let openFilesNeeded = 1024
+
+  private static var openFiles: Finding {
+    let limit = LinuxProcess.openFileLimit
+    return Finding(
+      "open files", limit >= openFilesNeeded, "a process that is started here may have \(limit)",
+      remedy: "Raise that to \(openFilesNeeded) or more: ulimit -n (LimitNOFILE= of a service).")
   }
 
   private static func directory(_ name: String, _ path: String) -> Finding {

@@ -45,6 +45,11 @@ public enum SandboxDriver: String, Sendable, Codable, CaseIterable {
 
 /// The body of a request for a new sandbox: `POST /v1/sandboxes`.
 public struct SandboxRequest: Sendable, Hashable, Codable {
+  /// The keys of the JSON object.
+  package enum CodingKeys: String, CodingKey, CaseIterable {
+    case name, base, size, store, driver, quota
+  }
+
   /// What to call it.
   public var name: String
   /// The base: a raw image's absolute path.
@@ -77,6 +82,11 @@ public struct SandboxRequest: Sendable, Hashable, Codable {
 
 /// The body of `POST /v1/sandboxes/NAME/flatten` and `…/fork`.
 public struct SandboxTarget: Sendable, Hashable, Codable {
+  /// The keys of the JSON object.
+  package enum CodingKeys: String, CodingKey, CaseIterable {
+    case target, replace
+  }
+
   /// The new file's absolute path, or the new sandbox's name.
   public var target: String
   /// Whether an existing file is replaced; not if it is not there.

@@ -82,6 +82,12 @@ public enum Limits {
   public static let resultFileBytes = 4096
   /// Bytes of a request's body at the manager's interface.
   public static let requestBodyBytes = 64 << 10
+  /// Connections to the manager's API at one time; fewer if it may have few files open.
+  public static let apiConnections = 256
+  /// How long a connection to the API may say nothing, or not finish what it has begun to say.
+  public static let apiIdleTime = Duration.seconds(10)
+  /// Descriptors that the manager keeps for its own use, of those that it may have.
+  public static let descriptorsKept = 48
 
   // Handlers
 

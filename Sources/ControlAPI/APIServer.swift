@@ -5,6 +5,7 @@ import FoundationEssentials
 import Glibc
 import HTTPTypes
 import Hummingbird
+import HummingbirdCore
 import Images
 import LinuxIO
 import Logging
@@ -57,12 +58,21 @@ public struct APIServer: Sendable {
   /// - Parameters:
   ///   - socket: The socket's path; what stands there is removed, since only the holder of the instance's
   ///     lock comes here.
+  ///   - checks: What tells that the socket may be gone; it is made anew then.
+  ///   - openFiles: How many files the process may have open: connections get a part of that.
   ///   - log: Where it reports.
-  public func service(socket: String, log: Logger) -> some ServiceLifecycle.Service {
+  public func service(
+    socket: String, checks: SocketChecks, openFiles: Int, log: Logger
+  ) -> some ServiceLifecycle.Service {
     unlink(socket)
-    return Application(
-      router: router, configuration: .init(address: .unixDomainSocket(path: socket), serverName: "ashlar"),
-      logger: log)
+    return APIListener(socket: socket, checks: checks, log: log) { onListening in
+      Application(
+        router: router, server: HTTPServerBuilder { HTTPChannel($0) },
+        configuration: .init(
+          address: .unixDomainSocket(path: socket), serverName: "ashlar",
+          availableConnectionsDelegate: ConnectionBound(openFiles: openFiles, log: log)),
+        onServerRunning: onListening, logger: log)
+    }
   }
 
   private var router: Router<BasicRequestContext> {
@@ -96,7 +106,7 @@ public struct APIServer: Sendable {
     }
     router.post("/v1/attachments") { request, _ in
       try await Self.explained { () async throws(BlockError) in
-        let order: AttachRequest = try await Self.body(of: request)
+        let order = try await AttachRequest.read(request)
         let id = try AttachmentID(order.id)
         // It looks at files, of which the disk may not answer.
         let spec = try await Blocking.executor.run { () async throws(BlockError) in
@@ -187,21 +197,6 @@ public struct APIServer: Sendable {
         remedy: "See docs/api.md.")
     }
     return path
-  }
-
-  static func body<Body: Decodable>(of request: Request) async throws(BlockError) -> Body {
-    do {
-      let buffer = try await request.body.collect(upTo: Limits.requestBodyBytes)
-      _ = try RequestText.text(Array(buffer.readableBytesView))
-      return try JSONDecoder().decode(Body.self, from: Data(buffer.readableBytesView))
-    } catch let error as BlockError {
-      throw error
-    } catch {
-      throw BlockError(
-        .invalidArgument, step: "read", object: "the request's body",
-        cause: "it is not the JSON object that is due",
-        remedy: "See docs/api.md for what it must hold.")
-    }
   }
 
   /// Runs a body and turns its error into an answer.

@@ -14,7 +14,7 @@ struct SandboxRoutes: Sendable {
     }
     router.post("/v1/sandboxes") { request, _ in
       try await APIServer.explainedWaiting { () async throws(BlockError) in
-        try await sandboxes.create(try await APIServer.body(of: request))
+        try await sandboxes.create(try await SandboxRequest.read(request))
       }
     }
     router.post("/v1/sandboxes/gc") { _, _ in
@@ -62,13 +62,13 @@ struct SandboxRoutes: Sendable {
     }
     router.post("/v1/sandboxes/:name/fork") { request, context in
       try await APIServer.explainedWaiting { () async throws(BlockError) in
-        let body: SandboxTarget = try await APIServer.body(of: request)
+        let body = try await SandboxTarget.read(request)
         return try await sandboxes.fork(try Self.name(context), as: try SandboxName(body.target))
       }
     }
     router.post("/v1/sandboxes/:name/flatten") { request, context in
       try await APIServer.explainedWaiting { () async throws(BlockError) in
-        let body: SandboxTarget = try await APIServer.body(of: request)
+        let body = try await SandboxTarget.read(request)
         return try await sandboxes.flatten(
           try Self.name(context), to: body.target, replaces: body.replace ?? false)
       }

@@ -15,7 +15,7 @@ struct VolumeRoutes: Sendable {
     }
     router.post("/v1/volumes") { request, _ in
       try await APIServer.explainedWaiting { () async throws(BlockError) in
-        try await volumes.map(try await APIServer.body(of: request))
+        try await volumes.map(try await VolumeMapRequest.read(request))
       }
     }
     router.delete("/v1/volumes/:name") { request, context in
@@ -32,7 +32,7 @@ struct VolumeRoutes: Sendable {
     }
     router.post("/v1/volume-content") { request, _ in
       try await APIServer.explainedWaiting { () async throws(BlockError) in
-        let body: VolumeFormatRequest = try await APIServer.body(of: request)
+        let body = try await VolumeFormatRequest.read(request)
         try sandboxes.checkIsNobodys(body.volume, "format")
         return try await volumes.format(body)
       }

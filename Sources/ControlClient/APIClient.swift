@@ -17,11 +17,26 @@ public struct APIClient: Sendable {
     case delete = "DELETE"
   }
 
-  private let socket: String
+  /// How long an answer may take.
+  public enum Patience: Sendable {
+    /// Not much longer than a manager is given that does not answer at all.
+    case quick
+    /// As long as the manager, asked meanwhile, says that it is there: it has deadlines of its own.
+    case long
+  }
 
-  /// Makes a client of the manager that listens at a path.
-  public init(socket: String) {
-    self.socket = socket
+  let directories: EngineDirectories
+  let timeout: Duration
+  private var socket: String { directories.apiSocket }
+
+  /// Makes a client of an instance's manager.
+  ///
+  /// - Parameters:
+  ///   - directories: The instance's.
+  ///   - timeout: After what time a manager that does not answer is given up.
+  public init(_ directories: EngineDirectories, timeout: Duration) {
+    self.directories = directories
+    self.timeout = timeout
   }
 
   /// Asks the manager for something.
@@ -30,14 +45,20 @@ public struct APIClient: Sendable {
   ///   - method: The HTTP method.
   ///   - path: The path with its query, percent-encoded.
   ///   - body: What to send along, as JSON.
+  ///   - patience: How long the answer may take; quick for what only looks, and long for what does something, if
+  ///     nothing else is said.
   ///   - onRefusal: Called with all of an answer that is no success, before the error is thrown.
   /// - Returns: The answer.
-  /// - Throws: `disconnected` if no manager listens there or it went away; what the manager answers.
+  /// - Throws: `disconnected` if no manager listens there or it went away; `timedOut` if it does not answer; what the
+  ///   manager answers.
   public func call<Reply: Decodable & Sendable>(
     _ method: Method, _ path: String, body: (some Encodable & Sendable)? = Optional<String>.none,
-    onRefusal: (ErrorReply) -> Void = { _ in }
+    patience: Patience? = nil, onRefusal: (ErrorReply) -> Void = { _ in }
   ) async throws(BlockError) -> Reply {
-    let (status, bytes) = try await exchange(method, path, body: try body.map(encode))
+    let body = try body.map(encode)
+    let (status, bytes) = try await answer(within: patience ?? (method == .get ? .quick : .long)) {
+      () async throws(BlockError) in try await exchange(method, path, body: body)
+    }
     do {
       if (200..<300).contains(status) { return try JSONDecoder().decode(Reply.self, from: Data(bytes)) }
     } catch {
@@ -64,7 +85,7 @@ public struct APIClient: Sendable {
 
   private typealias Channel = NIOAsyncChannel<HTTPClientResponsePart, HTTPPart<HTTPRequestHead, ByteBuffer>>
 
-  private func exchange(
+  func exchange(
     _ method: Method, _ path: String, body: ByteBuffer?
   ) async throws(BlockError) -> (status: UInt, body: [UInt8]) {
     let group = MultiThreadedEventLoopGroup.singleton

@@ -14,13 +14,16 @@ extension Attachment {
     do throws(BlockError) {
       // The row is written before anything exists that it speaks of.
       try context.journal.insert(row)
+      try checkIsWanted()
       try await objects.prepare()
+      try checkIsWanted()
       let status: ServerStatus
       if objects.hasServer {
         status = try await serve(start)
       } else {
         status = ServerStatus(exportName: exportName)
       }
+      try checkIsWanted()
       if let device = try await objects.makeDevice(status) {
         row.device = device
         try context.journal.save(row)
@@ -32,6 +35,7 @@ extension Attachment {
         try publish(device)
         AttachCourse.note("\(context.directories.link(id)) leads to \(device)")
       }
+      try checkIsWanted()
       row.state = AttachmentState.attached.rawValue
       try context.journal.save(row)
       if objects.hasServer { try commit() }
@@ -121,6 +125,7 @@ extension Attachment {
   /// Points the link to the device, in one step.
   func publish(_ device: String) throws(BlockError) {
     let link = context.directories.link(id)
+    if access(context.directories.links, F_OK) != 0 { try context.directories.make() }
     let fresh = "\(link).\(exportName)"
     guard symlink(device, fresh) == 0 else {
       throw BlockError(errno: Errno(rawValue: errno), step: "make the link", object: fresh)
@@ -132,17 +137,51 @@ extension Attachment {
     }
   }
 
-  /// Removes every trace of an attach that failed.
-  private func undo() async {
-    state = .detaching
-    do {
-      try await dismantle()
+  /// Makes the link to the device anew if somebody has removed it.
+  func mendLink() {
+    guard state == .attached, let device = row.device, readLink(context.directories.link(id)) != device else {
+      return
+    }
+    do throws(BlockError) {
+      try publish(device)
     } catch {
       context.log.error("\(id): \(error)")
     }
-    await endServer(kindly: true)
-    finishQuietly()
-    AttachCourse.note("took apart what was made")
+  }
+
+  /// Removes every trace of an attach that failed.
+  private func undo() async {
+    state = .detaching
+    // First: the kernel waits for its answers while it takes a device apart, and one that hangs gives none.
+    await endServer(kindly: !isAbandoned)
+    do throws(BlockError) {
+      if isServerAlive {
+        problem = serverStuck
+      } else if objects.outlivesServer, try await !dismantledInTime() {
+        problem = "the kernel has not let it go within \(context.deadlines.detach)"
+      } else {
+        await endServer(kindly: true)
+        finishQuietly()
+        AttachCourse.note("took apart what was made")
+        return
+      }
+      context.log.error("\(id): \(problem ?? "")")
+      row.state = state.rawValue
+      save()
+      finishInBackground(isWanted: false)
+    } catch {
+      context.log.error("\(id): \(error)")
+      await endServer(kindly: true)
+      finishQuietly()
+      AttachCourse.note("took apart what was made, but for what an error kept: \(error)")
+    }
+  }
+
+  /// What is to be said of a data server that was killed and is there still.
+  var serverStuck: String {
+    let pid = server?.pid ?? 0
+    return
+      "its data server (process \(pid)) was killed and cannot end: it waits in the kernel (/proc/\(pid)/stack)"
   }
 
   /// Ends the server and lets the device go.
@@ -153,11 +192,13 @@ extension Attachment {
     link?.close()
     if kindly { await serverEnds(within: context.deadlines.kill) }
     guard let server, isServing || server.isAlive else { return }
-    server.kill()
+    killServer()
     await serverEnds(within: context.deadlines.kill)
     if server.isAlive {
       context.log.error("\(id): data server \(server.pid) does not end; its device is aborted")
       abortDevice()
+      // It may have waited for its own device.
+      await serverEnds(within: context.deadlines.settle)
     }
   }
 

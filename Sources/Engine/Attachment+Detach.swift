@@ -34,6 +34,7 @@ extension Attachment {
       try link.sendUnlessGone(.detach, request: nextRequest())
       if usage.isInUse && force {
         finishInBackground()
+        try await endServerThatHangs()
         return false
       }
       let isEnded: Bool? = await Race.first(within: context.deadlines.detach, clock: context.services.clock) {
@@ -43,9 +44,45 @@ extension Attachment {
       if isEnded == nil { return try await stillThere(force: force) }
     } else {
       letGo()
-      if isServerAlive { await endServer(kindly: false) }
+      if isServerAlive {
+        await endServer(kindly: false)
+        if isServerAlive { finishInBackground() }
+        try checkServerIsGone()
+      }
     }
     return try await finishWhenDeviceIsGone(force: force)
+  }
+
+  /// Ends a data server that does not answer, so that whoever waits for it gets an error.
+  ///
+  /// - Throws: `timedOut` if it cannot be ended.
+  private func endServerThatHangs() async throws(BlockError) {
+    guard let server, isServerAlive, await !serverAnswers() else { return }
+    context.log.error("\(id): data server \(server.pid) hangs and is ended; what it has not written is lost")
+    await endServer(kindly: false)
+    try checkServerIsGone()
+  }
+
+  /// Whether the data server says anything before the deadline of a detach.
+  func serverAnswers() async -> Bool {
+    let clock = context.services.clock
+    let end = clock.now + context.deadlines.detach
+    while link != nil, clock.now < end {
+      if await counters() != nil { return true }
+      guard (try? await clock.sleep(for: .milliseconds(20))) != nil else { return false }
+    }
+    return false
+  }
+
+  /// - Throws: `timedOut` if the data server was killed and is there still.
+  private func checkServerIsGone() throws(BlockError) {
+    guard isServerAlive else { return }
+    problem = serverStuck
+    throw BlockError(
+      .timedOut, step: "detach", object: described, cause: serverStuck,
+      remedy:
+        "It goes by itself when what it waits for answers, or is aborted: a disk, an NFS server, a FUSE daemon."
+    )
   }
 
   /// Goes over to a state when that is in the journal, and not before.
@@ -104,6 +141,8 @@ extension Attachment {
             + "ashlar detach --id \(id) --force; what is not written is lost then.")
       }
       await endServer(kindly: false)
+      if isServerAlive { finishInBackground() }
+      try checkServerIsGone()
       return try await finishWhenDeviceIsGone(force: force)
     }
     finishInBackground()
@@ -135,7 +174,8 @@ extension Attachment {
           try await objects.remove()
         }
         await serverGone()
-        try await waitWhile { $0.objects.isPresent }
+        // One that was killed and waits in the kernel; or is not our child, whose end nobody tells us.
+        try await waitWhile { $0.isServerAlive || $0.objects.isPresent }
         try await inTurn { attachment in attachment.finish() }
       } catch {
         log.error("\(id): \(error)")

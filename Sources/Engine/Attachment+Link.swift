@@ -32,6 +32,7 @@ extension Attachment {
 
   private func linkEnded(isOurChild: Bool) {
     link = nil
+    askedAt = nil
     counterRequests.end(with: nil)
     changeRequests.end(with: .failure(serverLost()))
     if let childEnd { return serverEnded(childEnd) }
@@ -51,7 +52,7 @@ extension Attachment {
   /// The connection has ended, and the server has not.
   private func serverIsOutOfReach(_ server: ProcessIdentity, isOurChild: Bool) {
     // Nobody was told of a device that was not committed, and its server should have ended with the connection.
-    guard state == .attached || state == .detaching else { return server.kill() }
+    guard state == .attached || state == .detaching else { return killServer() }
     problem = "the connection to its data server (process \(server.pid)) has ended, although that lives"
     context.log.error("\(id): \(problem ?? "")")
     Task { try await reconnect(server, isOurChild: isOurChild) }

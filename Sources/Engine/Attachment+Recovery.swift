@@ -1,5 +1,6 @@
 import Attachments
 import BlockCore
+import Glibc
 import LinuxIO
 import Logging
 
@@ -31,8 +32,8 @@ extension Attachment {
       case .detaching:
         throw BlockError(
           .busy, step: "attach", object: id.text,
-          cause: "it is being detached and still \(await usage().description)",
-          remedy: "Wait until its last user is done.")
+          cause: problem ?? "it is being detached and still \(await usage().description)",
+          remedy: "Wait until it is gone; see: ashlar ls.")
       case .unknown: throw notTouched("attach")
       case .failed:
         if objects.outlivesServer { throw problemOfDevice() }
@@ -67,6 +68,7 @@ extension Attachment {
       let byteCount = if let status { status.size } else { try BlockDevice.byteCount(ofNode: device) }
       try await DeviceCheck.check(
         device, byteCount: byteCount, within: context.deadlines.readBack, clock: context.services.clock)
+      mendLink()
       AttachCourse.note("it is attached already: \(device), whose first and last block were read back")
       return true
     } catch  where isServerAlive || objects.outlivesServer {
@@ -118,6 +120,11 @@ extension Attachment {
     if server == nil { await endUnknownServer() }
     // It has had its time.
     await endServer(kindly: false)
+    if isServerAlive {
+      problem = serverStuck
+      finishInBackground()
+      return .success(())
+    }
     guard isOfThisBoot, objects.isPresent else { return finish() }
     // Somebody still has the device open; it goes with them.
     abortDevice()
@@ -177,13 +184,30 @@ extension Attachment {
     return .success(())
   }
 
+  /// Connects to a data server that lives; one whose socket somebody has removed is told to make it anew.
+  private func reach() async throws(BlockError) -> ServerLink {
+    let path = context.directories.serverSocket(exportName)
+    let clock = context.services.clock
+    let end = clock.now + context.deadlines.report
+    var isTold = false
+    while true {
+      do throws(BlockError) {
+        return try ServerLink(path)
+      } catch  where error.kind == .notFound && clock.now < end {
+        if !isTold { server?.send(SIGHUP) }
+        isTold = true
+        try await clock.pause(for: .milliseconds(10))
+      }
+    }
+  }
+
   /// Takes over a device whose server lives.
   ///
   /// It may be in use, so whatever is wrong with the way to its server,
   /// nothing is taken apart here.
   private func takeOver() async {
     do throws(BlockError) {
-      let link = try ServerLink(context.directories.serverSocket(exportName))
+      let link = try await reach()
       let child = server.flatMap { ChildProcess.isOurs($0.pid) ? $0.pid : nil }
       if let child { try reap(child) }
       connect(link, isOurChild: child != nil)

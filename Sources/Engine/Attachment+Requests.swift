@@ -25,13 +25,25 @@ extension Attachment {
     // Known before it is asked: the answer may be faster than we are.
     return await withCheckedContinuation { asker in
       counterRequests.add(number, asker)
-      do throws(BlockError) {
-        try link.send(.report, request: number)
-      } catch {
-        context.log.debug("\(id): \(error)")
-        counterRequests.take(nil, for: number)
-      }
+      if !ask(link, number) { counterRequests.take(nil, for: number) }
     }
+  }
+
+  /// Asks the data server for its counters, whose answer nobody waits for; whether it answers shows later.
+  func ask() {
+    guard let link else { return }
+    _ = ask(link, nextRequest())
+  }
+
+  private func ask(_ link: ServerLink, _ number: UInt64) -> Bool {
+    do throws(BlockError) {
+      try link.send(.report, request: number)
+    } catch {
+      context.log.debug("\(id): \(error)")
+      return false
+    }
+    if askedAt == nil { askedAt = context.services.clock.now }
+    return true
   }
 
   /// Changes the device while it is in use.
@@ -69,6 +81,7 @@ extension Attachment {
 
   /// Takes what the server says.
   func receive(_ message: ServerMessage, _ request: UInt64?, _ hold: DeviceHold?) {
+    askedAt = nil
     switch message {
     case .status(let status): receive(status, hold)
     case .attached(let status): receive(status, hold)

@@ -45,7 +45,13 @@ extension Attachment {
   /// Sees to it that a device that is to go has a data server until its last user is done: if it cannot have one any
   /// more, with force, one that gives them errors instead of letting them wait.
   private func serveLastUsers(force: Bool) async throws(BlockError) {
-    if try await serveUntilGone().get() { return }
+    if try await serveUntilGone().get() {
+      guard force, let server, isServerAlive, await !serverAnswers() else { return }
+      problem = "its data server (process \(server.pid)) hung and was ended: whoever uses it gets errors"
+      context.log.error("\(id): \(problem ?? "")")
+      await endServer(kindly: false)
+      return try await drain()
+    }
     if force {
       context.log.error("\(id): whoever uses it gets errors from now on")
       try await drain()
@@ -57,7 +63,7 @@ extension Attachment {
   /// Whether what stands in the kernel is gone by the deadline; the removal goes on behind it.
   ///
   /// - Throws: Why it cannot be removed.
-  private func dismantledInTime() async throws(BlockError) -> Bool {
+  func dismantledInTime() async throws(BlockError) -> Bool {
     let outcome = await Race.first(within: context.deadlines.detach, clock: context.services.clock) {
       () -> Result<Void, BlockError> in
       do throws(BlockError) {

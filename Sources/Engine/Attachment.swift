@@ -72,8 +72,14 @@ actor Attachment {
   var handover: Handover?
   /// The number of the request to do so.
   var handoverRequest: UInt64?
-  /// The last of the operations that were asked for; the next one waits for it.
-  private var tail: Task<Void, Never>?
+  /// The operations that were asked for: one runs after the other.
+  var turns = Turns()
+  /// Whether somebody has given it up, with force, before it was attached.
+  var isAbandoned = false
+  /// The data server that we have killed.
+  var killed: ProcessIdentity?
+  /// Since when the data server owes an answer; `nil` if it owes none.
+  var askedAt: Duration?
 
   /// Something new, or something that the journal speaks of.
   ///
@@ -102,19 +108,6 @@ actor Attachment {
 
   nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
-  /// Runs an operation when those that were asked for before are done.
-  func inTurn<Value: Sendable>(
-    _ operation: @escaping @Sendable (isolated Attachment) async -> Result<Value, BlockError>
-  ) async throws(BlockError) -> Value {
-    let previous = tail
-    let task = Task {
-      await previous?.value
-      return await operation(self)
-    }
-    tail = Task { _ = await task.value }
-    return try await task.value.get()
-  }
-
   // MARK: What comes from the server
 
   /// Waits for the end of a child of ours, on a thread of its own.
@@ -136,7 +129,7 @@ actor Attachment {
     settle(
       .failure(
         BlockError(
-          .unavailable, step: "attach", object: id.text, cause: "its data server is gone: \(end)",
+          .unavailable, step: "attach", object: id.text, cause: "its data server is gone: \(endDescription(end))",
           remedy: "Look into the log \(context.directories.log) or the journal of the service.")))
     let waiters = endWaiters
     endWaiters = []
@@ -161,7 +154,7 @@ actor Attachment {
       finishInBackground()
       return
     }
-    problem = "the data server is gone: \(end)"
+    problem = "the data server is gone: \(endDescription(end))"
     context.log.error("\(id): \(problem ?? "")")
     if isReviving { return }
     if objects.outlivesServer { return reviveInBackground() }
@@ -250,7 +243,13 @@ actor Attachment {
         .init(directory: $0.mountPoint, type: $0.type)
       }
     }
-    if withCounters { info.requests = await counters() }
+    if withCounters {
+      info.requests = await counters()
+    } else if askedAt == nil, state == .attached {
+      // Whether it answers shows when somebody looks again.
+      ask()
+    }
+    info.problem = info.problem ?? silence
     return info
   }
 

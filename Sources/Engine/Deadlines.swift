@@ -16,11 +16,18 @@ public struct Deadlines: Sendable {
   public var change: Duration
   /// Until a data server that hands its device over has finished what it has taken.
   public var handOver: Duration
+  /// For the turn of a detach, while another operation on the device is under way.
+  public var turn: Duration
+  /// For what was asked before a manager was told to stop.
+  public var stop: Duration
+  /// For a manager to make way for one that does more.
+  public var makeWay: Duration
   /// Until a data server has ended that was killed.
   public var kill: Duration
 
   /// The usual ones.
   public static let standard = Deadlines(
     attach: .seconds(60), readBack: .seconds(20), settle: .milliseconds(500), detach: .seconds(20),
-    report: .seconds(2), change: .seconds(20), handOver: .seconds(30), kill: .seconds(5))
+    report: .seconds(2), change: .seconds(20), handOver: .seconds(30), turn: .seconds(30), stop: .seconds(3),
+    makeWay: .seconds(15), kill: .seconds(5))
 }

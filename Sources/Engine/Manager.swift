@@ -20,8 +20,9 @@ public actor Manager {
   private var activeRequests = 0
   /// Where the journal that was damaged has been put.
   let putAside: String?
+  private var isEnding = false
   // Held for the manager's life: one instance has one manager.
-  private let lock: FileLock
+  private var lock: InstanceLock
 
   /// What a manager needs to know.
   public struct Options: Sendable {
@@ -50,35 +51,16 @@ public actor Manager {
     }
   }
 
-  /// Becomes the manager of an instance: makes its directories and takes its lock.
-  ///
-  /// - Parameters:
-  ///   - directories: Where the instance keeps what.
-  ///   - inherited: The descriptor of the lock, which the program before us in this process has held.
-  /// - Throws: `busy` if the instance has a manager already; others by errno.
-  public static func claim(
-    _ directories: EngineDirectories, inherited: Int32? = nil
-  ) throws(BlockError) -> FileLock {
-    try directories.make()
-    if let inherited, let lock = try FileLock.keep(inherited, of: directories.lock) { return lock }
-    guard let lock = try FileLock.take(directories.lock) else {
-      throw BlockError(
-        .busy, step: "start the manager of", object: directories.run, cause: "another one is running",
-        remedy: "Use that one, or stop it with: ashlar daemon stop.")
-    }
-    return lock
-  }
-
   /// Takes an instance over: its journal, and what that speaks of.
   ///
   /// - Parameters:
   ///   - options: What it needs to know.
-  ///   - lock: The instance's lock (``claim(_:inherited:)``).
+  ///   - lock: The instance's lock, of which this is the manager from now on.
   ///   - services: The host's clock and chance.
   ///   - log: Where it reports.
-  /// - Throws: If the journal cannot be had.
+  /// - Throws: `ioError` if the journal cannot be had.
   public static func start(
-    _ options: Options, holding lock: consuming FileLock, _ services: HostServices, log: Logger
+    _ options: Options, _ lock: consuming InstanceLock, _ services: HostServices, log: Logger
   ) async throws(BlockError) -> Manager {
     let (gone, post) = AsyncStream<Attachment>.makeStream()
     let (journal, aside) = try Self.journal(options, log)
@@ -95,9 +77,9 @@ public actor Manager {
   }
 
   /// The descriptor that holds the instance's lock, for a program that takes our place in this process.
-  public nonisolated var lockDescriptor: Int32 { lock.raw }
+  public var lockDescriptor: Int32 { lock.raw }
 
-  private init(_ context: Attachment.Context, _ lock: consuming FileLock, _ aside: String?) {
+  private init(_ context: Attachment.Context, _ lock: consuming InstanceLock, _ aside: String?) {
     putAside = aside
     self.context = context
     self.lock = lock
@@ -160,7 +142,11 @@ public actor Manager {
     begin()
     defer { end() }
     guard let attachment = attachments[id] else { return true }
-    return try await attachment.inTurn { attachment in await attachment.detachOrExplain(force: force) }
+    // What was never attached nobody uses; and what it waits for may never come.
+    if force { await attachment.abandonAttach() }
+    return try await attachment.inTurn(within: context.deadlines.turn) { attachment in
+      await attachment.detachOrExplain(force: force)
+    }
   }
 
   /// Gives a device a new data server while it is in use: of the program as it is installed now.
@@ -251,5 +237,36 @@ public actor Manager {
   private func forget(_ attachment: Attachment) {
     if attachments[attachment.id] === attachment { attachments[attachment.id] = nil }
     lastActivity = context.services.clock.now
+  }
+
+  // MARK: Its directories
+
+  /// Notes that somebody has asked this manager to stay.
+  public func stay() throws(BlockError) { try lock.stay() }
+
+  /// Whether whoever calls it is to end the process: the first one is.
+  public func beginEnd() -> Bool {
+    defer { isEnding = true }
+    return !isEnding
+  }
+
+  /// Notes that this manager ends in good order: it leaves nobody waiting.
+  public func noteEnd() throws(BlockError) { try lock.noteEnd() }
+
+  /// Makes the directories anew that somebody has removed, and keeps the instance's lock.
+  ///
+  /// - Throws: `busy` if another manager was faster; by errno.
+  public func mendDirectories() throws(BlockError) {
+    guard try lock.mend() else { return }
+    context.log.notice("\(context.directories.lock) was removed; it is there again")
+  }
+
+  /// Makes the links to devices anew that somebody has removed.
+  ///
+  /// - Parameter name: Whose; `nil` for all.
+  public func mendLinks(of name: String? = nil) async {
+    for attachment in attachments.values where name == nil || attachment.id.text == name {
+      await attachment.mendLink()
+    }
   }
 }

@@ -60,12 +60,16 @@ public final class Sandboxes: Sendable {
     self.options = options
     self.services = services
     self.log = log
-    guard let lock = try FileLock.take("\(options.directory)/sandboxes.lock") else {
+    let path = "\(options.directory)/sandboxes.lock"
+    guard let lock = try FileLock.take(path) else {
+      let pid = FileLock.holder(of: path)?.process.pid
       throw BlockError(
         .busy, step: "open the sandboxes of", object: options.directory,
-        cause: "another manager has that directory",
-        remedy: "Stop that one, or give this one a directory of its own (--root).")
+        cause: "another manager has that directory\(pid.map { " (process \($0))" } ?? "")",
+        remedy: "Stop that one\(pid.map { " (kill \($0); its devices stay)" } ?? ""), or give this one a directory of "
+          + "its own (--root).")
     }
+    try lock.note("sandboxes")
     self.lock = lock
     (journal, putAside) = try Self.journal(options, services, log)
     bases = BaseImages(journal, services.clock)

@@ -81,14 +81,26 @@ public final class FUSEExport: Sendable {
   static let lowestDescriptor: Int32 = 512
 
   private static func openDevice() throws(BlockError) -> Descriptor {
+    let device: Descriptor
     do {
-      return try Descriptor.open("/dev/fuse", O_RDWR).duplicate(notBelow: lowestDescriptor)
+      device = try Descriptor.open("/dev/fuse", O_RDWR)
     } catch {
       let isMissing = error.errno == .noSuchFileOrDirectory || error.kind == .unavailable
       throw BlockError(
         isMissing ? .unavailable : error.kind, step: "open", object: "/dev/fuse", cause: error.cause,
         remedy: isMissing
           ? "Load the driver: modprobe fuse; in a container, give it the host's /dev/fuse." : error.remedy,
+        errno: error.errno)
+    }
+    do {
+      return try device.duplicate(notBelow: lowestDescriptor)
+    } catch {
+      throw BlockError(
+        .exhausted, step: "open", object: "/dev/fuse",
+        cause: "this process may not have \(lowestDescriptor) files open, and a few more: \(error.cause)",
+        remedy:
+          "Raise the limit of whoever starts the manager to 1024 or more (ulimit -n; LimitNOFILE=), and start that "
+          + "anew: ashlar daemon stop.",
         errno: error.errno)
     }
   }

@@ -1,5 +1,10 @@
 /// The body of a request to write an image to a volume: `POST /v1/volume-content`.
 public struct VolumeFormatRequest: Sendable, Hashable, Codable {
+  /// The keys of the JSON object.
+  package enum CodingKeys: String, CodingKey, CaseIterable {
+    case volume, image, sha256, layout, force
+  }
+
   /// The volume: a block device's or file's absolute path.
   public var volume: String
   /// The raw image's absolute path.
@@ -29,6 +34,11 @@ public struct VolumeFormatRequest: Sendable, Hashable, Codable {
 
 /// The body of a request to make a device of a volume's content: `POST /v1/volumes`.
 public struct VolumeMapRequest: Sendable, Hashable, Codable {
+  /// The keys of the JSON object.
+  package enum CodingKeys: String, CodingKey, CaseIterable {
+    case name, volume, confirmed
+  }
+
   /// What to call the device: `virtlet-dm-…`.
   public var name: String
   /// The volume: a block device's absolute path.

@@ -19,8 +19,9 @@ extension DaemonCommand {
     @OptionGroup var instance: InstanceOptions
 
     func run() async throws {
-      let client = APIClient(socket: instance.directories.apiSocket)
-      guard try Daemon(instance.directories).isRunning else {
+      let daemon = Daemon(instance)
+      let client = daemon.unstarted
+      guard try daemon.isRunning else {
         throw BlockError(
           .unavailable, step: "upgrade", object: "the manager of \(instance.directories.run)",
           cause: "none is running", remedy: "Start the one that is installed now: ashlar daemon start.")

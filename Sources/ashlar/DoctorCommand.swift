@@ -18,7 +18,7 @@ struct DoctorCommand: ParsableCommand {
     var report = HostSupport.report(instance.directories)
     let sandboxes = SandboxSupport.report()
     report.sandboxes = sandboxes
-    let tcmu = TCMUSupport.report()
+    let tcmu = TCMUSupport.report(instance.directories)
     report.tcmu = tcmu
     if json {
       try Output.json(report)

@@ -14,6 +14,10 @@ struct InstanceOptions: ParsableArguments {
   @Option(name: .customLong("run"), help: "Where sockets and links are kept (ASHLAR_RUN; /run/ashlar).")
   var runDirectory: String?
 
+  @Option(
+    help: ArgumentHelp("After how long a manager that does not answer is given up.", valueName: "seconds"))
+  var timeout: UInt16 = 10
+
   /// With how many managers in a row a command tries it.
   private static let attempts = 4
 
@@ -31,7 +35,7 @@ struct InstanceOptions: ParsableArguments {
   func withManager<Reply>(
     _ body: (APIClient) async throws(BlockError) -> Reply
   ) async throws(BlockError) -> Reply {
-    let daemon = Daemon(directories)
+    let daemon = Daemon(self)
     var attempt = 1
     while true {
       do throws(BlockError) {
@@ -51,11 +55,20 @@ struct Daemon: Sendable {
   private static let startDeadline = Duration.seconds(20)
 
   private let directories: EngineDirectories
+  private let timeout: Duration
   private let clock = LinuxClock()
 
-  init(_ directories: EngineDirectories) {
-    self.directories = directories
+  /// The manager of the instance that options name.
+  init(_ instance: InstanceOptions) {
+    directories = instance.directories
+    timeout = .seconds(instance.timeout)
   }
+
+  /// A client of the manager, whether one runs or not.
+  var unstarted: APIClient { APIClient(directories, timeout: timeout) }
+
+  /// The process that is the manager, whether it can be spoken to or not, as far as the lock's file says.
+  var holder: ProcessIdentity? { FileLock.holder(of: directories.lock)?.process }
 
   /// Whether a manager listens.
   ///
@@ -67,7 +80,7 @@ struct Daemon: Sendable {
   /// A client of the manager that runs, or of one that is started for it.
   func client() async throws(BlockError) -> APIClient {
     if try !isRunning { try await start(idleExit: Self.idleSeconds) }
-    return APIClient(socket: directories.apiSocket)
+    return unstarted
   }
 
   /// Starts a manager and waits until it answers.
@@ -80,6 +93,12 @@ struct Daemon: Sendable {
     let end = clock.now + Self.startDeadline
     var patience = Duration.milliseconds(100)
     while true {
+      // One that holds the lock is about to listen, or to end; it listens anew when its socket was removed. Another one
+      // could do nothing but end.
+      while let holder = self.holder {
+        if try await answers(within: .milliseconds(100)) { return }
+        guard clock.now < end, !holder.isStopped else { throw Self.unreachable(holder, directories) }
+      }
       do throws(BlockError) {
         return try await launch(idleExit: idleExit, options, until: end)
       } catch  where error.kind == .busy && clock.now < end {
@@ -89,6 +108,14 @@ struct Daemon: Sendable {
         patience = min(patience * 2, .seconds(2))
       }
     }
+  }
+
+  /// What is to be said of a manager that holds the lock and does not listen.
+  static func unreachable(_ holder: ProcessIdentity, _ directories: EngineDirectories) -> BlockError {
+    BlockError(
+      .timedOut, step: "speak to", object: "the manager (process \(holder.pid))",
+      cause: "it does not listen at \(directories.apiSocket)\(holder.isStopped ? ": it is stopped" : "")",
+      remedy: "End it: ashlar daemon stop --force. Devices stay, and the next command starts another one.")
   }
 
   private func answers(within patience: Duration) async throws(BlockError) -> Bool {

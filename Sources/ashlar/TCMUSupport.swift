@@ -7,12 +7,13 @@ import TransportTCMU
 enum TCMUSupport {
   private static let parameters = "/sys/module/target_core_user/parameters"
 
-  static func report() -> [HostSupport.Finding] {
+  static func report(_ directories: EngineDirectories) -> [HostSupport.Finding] {
     guard let isBlocked = NetlinkBlocking.isBlocked else {
       return [.init("driver", false, "it is not loaded", remedy: "It is loaded when it is used.")]
     }
     return [
-      .init("driver", true, "it is loaded"), events(isBlocked: isBlocked), listeners, dataArea, devices,
+      .init("driver", true, "it is loaded"), events(isBlocked: isBlocked), listeners(directories), dataArea,
+      devices,
     ]
   }
 
@@ -24,13 +25,24 @@ enum TCMUSupport {
       remedy: "echo 0 > \(parameters)/block_netlink")
   }
 
-  private static var listeners: HostSupport.Finding {
+  /// A manager that has died has left its promise to the kernel: whoever enables a backstore waits for its answer.
+  private static func listeners(_ directories: EngineDirectories) -> HostSupport.Finding {
     let name = "listeners"
     do throws(BlockError) {
       guard let listeners = try TCMUEvents.otherListeners() else {
         return .init(name, true, "the kernel does not say who listens to the events")
       }
-      if listeners.isEmpty { return .init(name, true, "nobody serves backstores that others make") }
+      if listeners.isEmpty {
+        // The note of one that has ended in good order is another one.
+        guard let last = FileLock.lastNote(of: directories.lock), last.note == ManagerRole.service.rawValue
+        else {
+          return .init(name, true, "nobody serves backstores that others make")
+        }
+        return .init(
+          name, false,
+          "process \(last.pid), which served backstores, was killed: who enables one waits for its answer",
+          remedy: "Start the service again; or any manager, which lets them go: ashlar ls.")
+      }
       return .init(name, true, listeners.map(\.description).sorted().joined(separator: ", "))
     } catch {
       return .init(name, false, error.cause, remedy: error.remedy)

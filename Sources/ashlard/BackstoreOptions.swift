@@ -95,7 +95,11 @@ extension BackstoreOptions {
 extension BackstoreOptions {
   /// Sees to it that nobody waits for our answers when there is no manager any more.
   func stopServing(_ log: Logger) {
-    guard serveBackstores != nil else { return }
+    if serveBackstores != nil { Self.takeBackPromise(log) }
+  }
+
+  /// Takes back what was promised to the kernel: that events are answered.
+  static func takeBackPromise(_ log: Logger) {
     do throws(BlockError) {
       try BackstoreService.endAnswers()
     } catch {

@@ -46,7 +46,7 @@ struct ManageCommand: AsyncParsableCommand {
 
   func run() async throws {
     let log = Ashlard.logger("ashlard", isVerbose: verbose)
-    prepareProcess(log)
+    let openFiles = prepareProcess(log)
     let directories = EngineDirectories(
       root: root, run: runDirectory, environment: ProcessInfo.processInfo.environment,
       workingDirectory: FileManager.default.currentDirectoryPath)
@@ -71,6 +71,7 @@ struct ManageCommand: AsyncParsableCommand {
     let keep = Wish()
     let restart = Wish()
     let startedAt = Date().timeIntervalSince1970
+    let checks = SocketChecks()
     let api = APIServer(
       manager, sandboxes, volumes, .linux,
       status: { count in
@@ -78,7 +79,11 @@ struct ManageCommand: AsyncParsableCommand {
           version: Release.version, pid: getpid(), attachments: count, startedAt: startedAt,
           root: directories.root, run: directories.run)
       },
-      onShutdown: { stop.raise() }, onKeep: { keep.raise() },
+      onShutdown: { stop.raise() },
+      onKeep: {
+        keep.raise()
+        Task { await self.noteStay(manager, log) }
+      },
       onRestart: { () async throws(BlockError) in
         try await Self.tryOut(program)
         restart.raise()
@@ -86,33 +91,80 @@ struct ManageCommand: AsyncParsableCommand {
       })
     var quiet = Logger(label: "ashlard api", factory: { StreamLogHandler.standardError(label: $0) })
     quiet.logLevel = .warning
+    let end: @Sendable () async -> Void = {
+      await self.end(
+        manager, sandboxes, directories, program: restart.isRaised ? program : nil, staying: keep.isRaised, log)
+    }
+    do throws(BlockError) {
+      try RunWatch(manager, directories, log: log, onSocketRemoved: { checks.check() }).start()
+    } catch {
+      log.warning("what is removed of \(directories.run) is not made anew: \(error)")
+    }
     let group = ServiceGroup(
       configuration: .init(
         services: [
-          .init(service: api.service(socket: directories.apiSocket, log: quiet)),
+          .init(
+            service: api.service(
+              socket: directories.apiSocket, checks: checks, openFiles: openFiles, log: quiet)),
           .init(
             service: Watch(
               manager: manager, sandboxes: sandboxes, volumes: volumes, stop: stop, keep: keep,
               idleExit: idleExit),
             successTerminationBehavior: .gracefullyShutdownGroup),
+          // The last one is told first that the end has come.
+          .init(service: StopDeadline(end: end)),
         ],
         gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
     try await group.run()
-    unlink(directories.apiSocket)
-    await manager.prepareEnd()
-    sandboxes.prepareEnd()
-    if restart.isRaised {
-      throw Ashlard.fail(goOver(to: program, manager.lockDescriptor, staying: keep.isRaised, log), log)
-    }
-    backstores.stopServing(log)
-    log.notice("manager ends; devices stay")
-    // Straight out: the data servers go on without us, and nothing of ours needs to be put in order.
-    _exit(0)
+    await end()
   }
 }
 
 extension ManageCommand {
-  private func prepareProcess(_ log: Logger) {
+  /// What it is started for.
+  private var role: ManagerRole {
+    if backstores.serveBackstores != nil { return .service }
+    return idleExit > 0 ? .command : .daemon
+  }
+
+  /// Ends the manager, or goes over to another program; whoever comes first does.
+  ///
+  /// - Parameters:
+  ///   - program: What to go over to; `nil` for nothing.
+  ///   - staying: Whether somebody has asked the manager to stay.
+  private func end(
+    _ manager: Manager, _ sandboxes: Sandboxes, _ directories: EngineDirectories, program: String?, staying: Bool,
+    _ log: Logger
+  ) async {
+    guard await manager.beginEnd() else { return }
+    unlink(directories.apiSocket)
+    await manager.prepareEnd()
+    sandboxes.prepareEnd()
+    if let program {
+      log.error("\(goOver(to: program, await manager.lockDescriptor, staying: staying, log))")
+      _exit(ExitCode.failure.rawValue)
+    }
+    backstores.stopServing(log)
+    do throws(BlockError) {
+      try await manager.noteEnd()
+    } catch {
+      log.warning("\(error)")
+    }
+    log.notice("manager ends; devices stay")
+    // Straight out: the data servers go on without us, and what is under way is the next manager's to finish or undo.
+    _exit(0)
+  }
+
+  private func noteStay(_ manager: Manager, _ log: Logger) async {
+    do throws(BlockError) {
+      try await manager.stay()
+    } catch {
+      log.warning("\(error)")
+    }
+  }
+
+  /// - Returns: How many files the process may have open.
+  private func prepareProcess(_ log: Logger) -> Int {
     // What is made here is for the owner alone; data servers set their own.
     umask(0o077)
     signal(SIGPIPE, SIG_IGN)
@@ -121,6 +173,7 @@ extension ManageCommand {
     } catch {
       log.debug("\(error)")
     }
+    return LinuxProcess.raiseOpenFileLimit()
   }
 
   /// Says that the manager is ready, if a service manager has started it.
@@ -132,12 +185,16 @@ extension ManageCommand {
     }
   }
 
-  /// Starts the manager, and what serves others' backstores; opens the sandboxes, whose files nobody writes to.
+  /// Starts the manager, and what serves others' backstores.
+  ///
+  /// The sandboxes are opened before anything is recovered: who keeps them is the one manager of ROOT, whatever RUN is.
   private func start(
     _ program: String, _ directories: EngineDirectories, _ log: Logger
   ) async throws(BlockError) -> (Manager, Sandboxes) {
     let plan = try await backstores.plan(program: program, log: log)
-    let lock = try Manager.claim(directories, inherited: lock)
+    let lock = try await InstanceLock.take(
+      directories, as: role, inherited: lock, clock: LinuxClock(), log: log)
+    let predecessor = lock.predecessor
     let sandboxes = try Sandboxes(
       .init(
         directory: directories.root, putsDamagedAside: recover,
@@ -149,8 +206,13 @@ extension ManageCommand {
         putsDamagedAside: recover,
         checkWriter: { path throws(BlockError) in
           try sandboxes.checkIsNobodys(path, "attach for writing")
-        }), holding: lock, .linux, log: log)
-    if let plan { try await backstores.serve(plan, manager, log) }
+        }), lock, .linux, log: log)
+    if let plan {
+      try await backstores.serve(plan, manager, log)
+    } else if predecessor == .service {
+      log.notice("the manager before was killed while it served backstores; whoever waits for it is let go")
+      BackstoreOptions.takeBackPromise(log)
+    }
     return (manager, sandboxes)
   }
 
@@ -217,6 +279,23 @@ private struct Watch: Service {
           return
         }
       }
+    }
+  }
+}
+
+/// Ends the process when what was asked before its end takes too long: an attach whose image does not open, a client that
+/// does not finish what it has to say.
+///
+/// What is under way then is left as a sudden death leaves it, and the next manager finishes or undoes it.
+private struct StopDeadline: Service {
+  let end: @Sendable () async -> Void
+
+  func run() async throws {
+    try await gracefulShutdown()
+    let end = self.end
+    Task.detached {
+      try await LinuxClock().sleep(for: Deadlines.standard.stop)
+      await end()
     }
   }
 }

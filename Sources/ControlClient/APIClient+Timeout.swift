@@ -1,0 +1,103 @@
+import Attachments
+import BlockCore
+import LinuxIO
+
+// No wait for a manager is without an end.
+extension APIClient {
+  /// What a manager has said: a status of HTTP, and the body.
+  typealias Answer = (status: UInt, body: [UInt8])
+
+  /// How many times as long a manager may take that does answer meanwhile, but not what was asked.
+  private static let slowness = 6
+
+  /// Runs an exchange until it is over, or its time is.
+  func answer(
+    within patience: Patience, _ exchange: @escaping @Sendable () async throws(BlockError) -> Answer
+  ) async throws(BlockError) -> Answer {
+    let outcome: Result<Answer, BlockError>? = await withTaskGroup(of: Result<Answer, BlockError>?.self) {
+      group in
+      group.addTask {
+        do throws(BlockError) {
+          return .success(try await exchange())
+        } catch {
+          return .failure(error)
+        }
+      }
+      group.addTask { await isGivenUp(patience) ? .failure(silence()) : nil }
+      var first: Result<Answer, BlockError>?
+      for await outcome in group where first == nil {
+        first = outcome
+        group.cancelAll()
+      }
+      return first
+    }
+    guard let outcome else {
+      throw BlockError(.cancelled, step: "speak to", object: "the manager", cause: "the task was cancelled")
+    }
+    return try outcome.get()
+  }
+
+  /// Waits until the manager is to be given up; `false` if the task is cancelled before.
+  private func isGivenUp(_ patience: Patience) async -> Bool {
+    let clock = LinuxClock()
+    do {
+      let end = clock.now + timeout * Self.slowness
+      repeat {
+        try await clock.sleep(for: timeout / 2)
+      } while await isThere() && (patience == .long || clock.now < end)
+      return !Task.isCancelled
+    } catch {
+      // The answer has come.
+      return false
+    }
+  }
+
+  /// Whether the manager answers something; one that is gone ends the exchange by itself.
+  private func isThere() async -> Bool {
+    let clock = LinuxClock()
+    return await withTaskGroup(of: Bool.self) { group in
+      group.addTask {
+        do throws(BlockError) {
+          _ = try await exchange(.get, "/v1/status", body: nil)
+          return true
+        } catch {
+          return error.kind == .disconnected
+        }
+      }
+      group.addTask {
+        do {
+          try await clock.sleep(for: timeout / 2)
+          return false
+        } catch {
+          // It has answered.
+          return true
+        }
+      }
+      let first = await group.next() ?? true
+      group.cancelAll()
+      return first
+    }
+  }
+
+  /// What is to be said of a manager that does not answer, and what helps.
+  func silence() -> BlockError {
+    let manager = FileLock.holder(of: directories.lock)?.process
+    // One that cannot be asked is not known by this; the lock's file tells, too.
+    let listener = (try? UnixStream.listener(at: directories.apiSocket)) ?? .nobody
+    if manager == nil, case .process(let pid) = listener, pid > 0 {
+      return BlockError(
+        .timedOut, step: "speak to", object: "process \(pid) at \(directories.apiSocket)",
+        cause:
+          "it has not answered within \(timeout), and does not hold the lock of this instance: it is no manager",
+        remedy: "End that process, or remove \(directories.apiSocket), and try again.")
+    }
+    let isStopped = manager?.isStopped ?? false
+    let name = manager.map { " (process \($0.pid))" } ?? ""
+    let resume =
+      isStopped ? "Let it go on: kill -CONT \(manager?.pid ?? 0); or end it" : "If it hangs, end it"
+    return BlockError(
+      .timedOut, step: "speak to", object: "the manager\(name)",
+      cause: isStopped ? "it is stopped" : "it has not answered within \(timeout)",
+      remedy: "\(resume): ashlar daemon stop --force. Devices stay, and the next command starts another one.")
+  }
+}
