@@ -66,7 +66,13 @@ extension SerialEndToEndTests {
       let start = try instance.ashlar("daemon", "start")
       #expect(start.status == 0 && start.errors.contains("stays"))
       let pid = try instance.managerPid()
+      // Who says nothing, or half of what he has to say, is not kept for ever.
+      let silent = try RawConnection("\(instance.run)/ashlard.sock")
+      let half = try RawConnection("\(instance.run)/ashlard.sock")
+      #expect(
+        half.ask("POST /v1/attachments HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{", seconds: 0) == nil)
       sleep(12)
+      #expect(silent.ask("", seconds: 1) == "" && half.ask("", seconds: 1) == "")
       #expect(try instance.ashlar("daemon", "status").status == 0)
       #expect(try instance.managerPid() == pid)
     }

@@ -99,6 +99,7 @@ extension SerialEndToEndTests {
       let server = try #require(try instance.inspect("slow").server?.pid)
       kill(server, SIGSTOP)
       defer { kill(server, SIGCONT) }
+      #expect(try instance.ashlar("ls").errors.contains("data server (process \(server)) is stopped"))
       kill(try instance.managerPid(), SIGKILL)
       let found = try instance.attachments()
       #expect(found.first?.state == .attached && found.first?.problem?.contains("not answered") == true)
@@ -150,6 +151,8 @@ extension SerialEndToEndTests {
         info = try instance.inspect("dead")
       }
       #expect(info.state == .failed && info.problem?.contains("signal 9") == true && info.mounts.count == 1)
+      // Nobody of ours has sent that signal.
+      #expect(info.problem?.contains("(out of memory?)") == true)
       #expect(try instance.ashlar("ls").errors.contains("the data server is gone"))
       #expect(try Instance.sha256(ofDevice: other) == wanted)
       // In use, it is not attached again under its users; when they are done, it is.

@@ -23,6 +23,8 @@ import Testing
     // Whatever crashes tells where.
     #expect(text.contains("LimitCORE=infinity"))
     #expect(text.contains("swift-backtrace=/usr/local/libexec/ashlar/swift-backtrace") && !text.contains("@"))
+    // However often it fails, systemd goes on trying.
+    #expect(text.contains("Restart=always") && text.contains("StartLimitIntervalSec=0"))
     // systemd-analyze looks for the program; the one that stands beside this test is as good.
     let own = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
     let programs = own.split(separator: "/").dropLast().reduce("") { $0 + "/" + $1 }

@@ -1,0 +1,174 @@
+import Attachments
+import BlockCore
+import Foundation
+import LinuxIO
+import TestKit
+import Testing
+
+extension SerialEndToEndTests {
+  /// The manager as a process: what it keeps in RUN is removed, it is stopped, another one comes.
+  @Suite struct DaemonTests {
+    private let config = Fixtures.path("ext4/config.l2.v1.json")
+
+    /// Somebody removes the socket: it is made anew, and nothing else changes.
+    @Test func aRemovedSocketComesBack() throws {
+      let instance = try Instance()
+      let device = try instance.attach("demo", config)
+      let manager = try instance.managerPid()
+      for _ in 1...3 {
+        unlink("\(instance.run)/ashlard.sock")
+        #expect(try instance.inspect("demo").device == device)
+        #expect(try instance.managerPid() == manager)
+      }
+      try instance.detach("demo")
+      #expect(try instance.ashlar("daemon", "stop").status == 0)
+      #expect(ProcessIdentity(pid: manager) == nil)
+      try instance.expectNothingLeft()
+    }
+
+    /// All of RUN is removed while it is in use: this manager goes on, and the next one finds its devices, too.
+    @Test func aRemovedRunDirectoryIsMadeAnew() throws {
+      let instance = try Instance()
+      let device = try instance.attach("demo", config)
+      let manager = try instance.managerPid()
+      try FileManager.default.removeItem(atPath: instance.run)
+      #expect(try instance.managerPid() == manager)
+      let link = "\(instance.run)/dev/demo"
+      #expect(until { (try? FileManager.default.destinationOfSymbolicLink(atPath: link)) == device })
+      // Nobody else becomes the manager meanwhile.
+      let other = try instance.shell("ashlard manage --root $ASHLAR_ROOT --run $ASHLAR_RUN", seconds: 20)
+      #expect(other.status == 1 && other.errors.contains("(process \(manager))"), "\(other)")
+      // A link alone, and the directory of all links.
+      unlink(link)
+      #expect(until { (try? FileManager.default.destinationOfSymbolicLink(atPath: link)) == device })
+      try FileManager.default.removeItem(atPath: "\(instance.run)/dev")
+      #expect(until { (try? FileManager.default.destinationOfSymbolicLink(atPath: link)) == device })
+      #expect(try instance.attach("demo", config) == device)
+      _ = try instance.attach("more", config)
+
+      #expect(try instance.ashlar("daemon", "stop").status == 0)
+      let infos = try instance.attachments()
+      #expect(
+        infos.map(\.state) == [.attached, .attached] && infos.allSatisfy { $0.problem == nil }, "\(infos)")
+      #expect(try instance.inspect("demo").requests != nil)
+      for id in ["demo", "more"] { try instance.detach(id) }
+      try instance.expectNothingLeft()
+    }
+
+    /// A manager that is stopped: every command says so in time, names it, and what it advises helps.
+    @Test func aStoppedManagerHangsNobody() throws {
+      let instance = try Instance()
+      let device = try instance.attach("demo", config)
+      let manager = try instance.managerPid()
+      kill(manager, SIGSTOP)
+      defer { kill(manager, SIGCONT) }
+      for command in [["ls"], ["detach", "--id", "demo"], ["inspect", "demo"], ["daemon", "status"]] {
+        let outcome = try Program.run(
+          [Instance.command] + command + ["--timeout", "1"], seconds: 10,
+          environment: ["ASHLAR_ROOT": instance.root, "ASHLAR_RUN": instance.run])
+        #expect(
+          outcome.status == 1 && outcome.errors.contains("(process \(manager))"), "\(command) \(outcome)")
+        #expect(outcome.errors.contains("it is stopped") && outcome.errors.contains("daemon stop --force"))
+      }
+      let stop = try instance.ashlar("daemon", "stop")
+      #expect(stop.status == 1 && stop.errors.contains("process \(manager)"), "\(stop.errors)")
+      // Without its socket it is found as well, and nobody starts others in vain.
+      unlink("\(instance.run)/ashlard.sock")
+      let list = try instance.ashlar("ls")
+      #expect(list.status == 1 && list.errors.contains("(process \(manager))"), "\(list.errors)")
+      let log = String(
+        decoding: try Data(contentsOf: URL(filePath: "\(instance.root)/ashlard.log")), as: UTF8.self)
+      #expect(!log.contains("another one is running"), "\(log)")
+      #expect(try instance.ashlar("daemon", "stop", "--force").status == 0)
+      #expect(ProcessIdentity(pid: manager) == nil)
+      #expect(try instance.inspect("demo").device == device)
+      try instance.detach("demo")
+      try instance.expectNothingLeft()
+    }
+
+    /// Somebody else listens where the manager should, and never answers.
+    @Test func aListenerThatNeverAnswersHangsNobody() throws {
+      let instance = try Instance()
+      try FileManager.default.createDirectory(atPath: instance.run, withIntermediateDirectories: true)
+      let path = "\(instance.run)/ashlard.sock"
+      let listener = try RawConnection.listen(at: path)
+      defer { close(listener) }
+      let outcome = try instance.ashlar("ls", "--timeout", "1")
+      #expect(outcome.status == 1 && outcome.errors.contains("process \(getpid())"), "\(outcome.errors)")
+      // As it is advised.
+      #expect(outcome.errors.contains("remove \(path)"), "\(outcome.errors)")
+      unlink(path)
+      #expect(try instance.attachments() == [])
+    }
+
+    /// A manager that a command has started makes way for the service, and the service for nobody.
+    @Test func theServiceTakesItsPlace() throws {
+      let instance = try Instance()
+      let device = try instance.attach("demo", config)
+      let first = try #require(ProcessIdentity(pid: try instance.managerPid()))
+      let arguments = [
+        "manage", "--serve-backstores", "null", "--root", instance.root, "--run", instance.run,
+      ]
+      let service = Process()
+      service.executableURL = URL(filePath: "\(Instance.programs)/ashlard")
+      service.arguments = arguments
+      service.standardError = FileHandle.nullDevice
+      try service.run()
+      #expect(until { !first.isAlive })
+      #expect(try instance.managerPid() == service.processIdentifier)
+      #expect(try instance.inspect("demo").device == device)
+      let second = try Program.run(["\(Instance.programs)/ashlard"] + arguments, seconds: 20)
+      #expect(
+        second.status == 1 && second.errors.contains("(process \(service.processIdentifier))"), "\(second)")
+      try instance.detach("demo")
+      // Killed, it has left a promise to the kernel, which shows until the next one has taken it back.
+      kill(service.processIdentifier, SIGKILL)
+      service.waitUntilExit()
+      let note = try String(contentsOfFile: "\(instance.run)/ashlard.lock", encoding: .utf8)
+      #expect(note == "\(service.processIdentifier) service\n")
+      #expect(try instance.attachments() == [])
+      #expect(try instance.ashlar("daemon", "stop").status == 0)
+      #expect(
+        try String(contentsOfFile: "\(instance.run)/ashlard.lock", encoding: .utf8).hasSuffix(" ended\n"))
+    }
+
+    /// With few descriptors the manager does not spin, says so, and serves whoever comes when others have gone.
+    @Test func connectionsAreBounded() throws {
+      let instance = try Instance()
+      #expect(try instance.shell("ulimit -n 100; ashlar daemon start").status == 0)
+      let manager = try instance.managerPid()
+      var idle: [RawConnection] = []
+      for _ in 1...150 { idle.append(try RawConnection("\(instance.run)/ashlard.sock")) }
+      let before = try ticks(of: manager)
+      let outcome = try instance.ashlar("ls", "--timeout", "1")
+      #expect(outcome.status == 1, "all connections are taken")
+      #expect(try ticks(of: manager) - before < 20)
+      let log = String(
+        decoding: try Data(contentsOf: URL(filePath: "\(instance.root)/ashlard.log")), as: UTF8.self)
+      #expect(log.split(separator: "\n").count { $0.contains("as many as there may be") } == 1, "\(log)")
+      idle = []
+      #expect(try instance.attachments() == [])
+      // Too few for a FUSE connection, and the advice says which limit.
+      let attach = try instance.ashlar("attach", "--id", "few", config)
+      #expect(attach.status == 1 && attach.errors.contains("ulimit -n"), "\(attach.errors)")
+      let doctor = try instance.shell("ulimit -n 100; ashlar doctor")
+      #expect(
+        doctor.output.contains("no   open files") && doctor.output.contains("ulimit -n"), "\(doctor.output)")
+      try instance.expectNothingLeft()
+    }
+
+    /// Clock ticks of processor time that a process has used: fields 14 and 15 of its stat.
+    private func ticks(of pid: Int32) throws -> Int {
+      let text = try #require(SmallFile.text("/proc/\(pid)/stat"))
+      let fields = text[text.index(after: text.lastIndex(of: ")") ?? text.startIndex)...].split(
+        separator: " ")
+      return (Int(fields[11]) ?? 0) + (Int(fields[12]) ?? 0)
+    }
+
+    /// Whether something comes true within some seconds.
+    private func until(_ isTrue: () -> Bool) -> Bool {
+      for _ in 0..<1000 where !isTrue() { usleep(10_000) }
+      return isTrue()
+    }
+  }
+}
