@@ -141,7 +141,8 @@ extension ManageCommand {
     await manager.prepareEnd()
     sandboxes.prepareEnd()
     if let program {
-      log.error("\(goOver(to: program, await manager.lockDescriptor, staying: staying, log))")
+      let failure = goOver(to: program, await manager.lockDescriptor, staying: staying, log)
+      log.error("\(failure)")
       _exit(ExitCode.failure.rawValue)
     }
     backstores.stopServing(log)
