@@ -139,9 +139,9 @@ extension Attachment {
 
   /// Makes the link to the device anew if somebody has removed it.
   func mendLink() {
-    guard state == .attached, let device = row.device, readLink(context.directories.link(id)) != device else {
-      return
-    }
+    guard state == .attached, let device = row.device,
+      SmallFile.link(context.directories.link(id)) != device
+    else { return }
     do throws(BlockError) {
       try publish(device)
     } catch {

@@ -30,9 +30,10 @@ extension Attachment {
         }
         guard try await confirm() else { return .success(nil) }
       case .detaching:
+        var cause = problem
+        if cause == nil { cause = "it is being detached and still \(await usage().description)" }
         throw BlockError(
-          .busy, step: "attach", object: id.text,
-          cause: problem ?? "it is being detached and still \(await usage().description)",
+          .busy, step: "attach", object: id.text, cause: cause ?? "",
           remedy: "Wait until it is gone; see: ashlar ls.")
       case .unknown: throw notTouched("attach")
       case .failed:

@@ -17,11 +17,11 @@ extension DaemonCommand {
     var json = false
 
     func run() async throws {
-      let daemon = Daemon(instance.directories)
+      let daemon = Daemon(instance)
       if try !daemon.isRunning {
         try await daemon.start(idleExit: Daemon.idleSeconds, options: ["--recover"])
       }
-      let client = APIClient(socket: instance.directories.apiSocket)
+      let client = daemon.unstarted
       let reply: RecoveryReply = try await client.call(.post, "/v1/recover")
       if json { return try Output.json(reply) }
       for path in reply.putAside { Output.note("ashlar: a damaged journal was put aside: \(path)") }

@@ -85,7 +85,8 @@ struct TestInstance {
   let directories: EngineDirectories
   static let deadlines = Deadlines(
     attach: .seconds(5), readBack: .seconds(5), settle: .milliseconds(50), detach: .seconds(2),
-    report: .milliseconds(300), change: .milliseconds(300), handOver: .seconds(1), kill: .milliseconds(300))
+    report: .milliseconds(300), change: .milliseconds(300), handOver: .seconds(1), turn: .seconds(5),
+    stop: .seconds(2), makeWay: .seconds(2), kill: .milliseconds(300))
 
   init() throws {
     scratch = try Scratch()
@@ -115,7 +116,9 @@ struct TestInstance {
     try await Manager.start(
       .init(
         directories: directories, launches: ServerLaunches(program: "/bin/false"), deadlines: Self.deadlines),
-      holding: try Manager.claim(directories), .linux, log: Logger(label: "test"))
+      try await InstanceLock.take(
+        directories, as: .daemon, clock: LinuxClock(), log: Logger(label: "test")), .linux,
+      log: Logger(label: "test"))
   }
 
   /// The socket of a row of ``row(_:_:state:)``.
