@@ -4,7 +4,7 @@ import BlockCore
 public struct AttachRequest: Sendable, Hashable, Codable {
   /// The keys of the JSON object.
   package enum CodingKeys: String, CodingKey, CaseIterable {
-    case id, image, transport, readOnly, backstore, withDevID
+    case id, image, transport, readOnly, shared, backstore, withDevID
   }
 
   /// What the user calls it.
@@ -34,6 +34,11 @@ public struct AttachRequest: Sendable, Hashable, Codable {
 
 /// The body of a request to reset what an attachment remembers: `POST /v1/attachments/ID/reset`.
 public struct ResetRequest: Sendable, Hashable, Codable {
+  /// The keys of the JSON object.
+  package enum CodingKeys: String, CodingKey, CaseIterable {
+    case flushError
+  }
+
   /// Whether flushes are to begin anew after one has failed.
   public var flushError: Bool?
 

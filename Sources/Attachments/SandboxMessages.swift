@@ -47,7 +47,7 @@ public enum SandboxDriver: String, Sendable, Codable, CaseIterable {
 public struct SandboxRequest: Sendable, Hashable, Codable {
   /// The keys of the JSON object.
   package enum CodingKeys: String, CodingKey, CaseIterable {
-    case name, base, size, store, driver, quota
+    case name, base, size, store, driver, quota, rawBytes
   }
 
   /// What to call it.

@@ -133,7 +133,7 @@ public struct APIServer: Sendable {
     }
     router.post("/v1/attachments/:id/reset") { request, context in
       try await Self.explained { () async throws(BlockError) in
-        let order: ResetRequest = try await Self.body(of: request)
+        let order = try await ResetRequest.read(request)
         let id = try Self.id(context)
         guard order.flushError == true else {
           throw BlockError(

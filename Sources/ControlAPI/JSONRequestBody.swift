@@ -13,6 +13,7 @@ protocol JSONRequestBody: Decodable {
 }
 
 extension AttachRequest: JSONRequestBody {}
+extension ResetRequest: JSONRequestBody {}
 extension SandboxRequest: JSONRequestBody {}
 extension SandboxTarget: JSONRequestBody {}
 extension VolumeFormatRequest: JSONRequestBody {}

@@ -2,7 +2,7 @@
 public struct VolumeFormatRequest: Sendable, Hashable, Codable {
   /// The keys of the JSON object.
   package enum CodingKeys: String, CodingKey, CaseIterable {
-    case volume, image, sha256, layout, force
+    case volume, image, sha256, layout, force, rawBytes
   }
 
   /// The volume: a block device's or file's absolute path.
