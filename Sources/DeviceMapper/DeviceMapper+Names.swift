@@ -34,7 +34,7 @@ extension DeviceMapper {
     for (name, numbers) in try list() { devices[name] = numbers }
     for name in entries {
       // Most are right, and the kernel is asked of none of those.
-      if let entry = NameEntry(Self.path(of: name)), entry.numbers != devices[name] { try tidy(name) }
+      if let entry = NameEntry(Self.path(of: name)), !entry.stands(for: devices[name]) { try tidy(name) }
     }
   }
 
@@ -43,7 +43,7 @@ extension DeviceMapper {
   /// - Throws: By errno.
   public func tidy(_ name: String) throws(BlockError) {
     let path = Self.path(of: name)
-    guard let entry = NameEntry(path), try info(.name(name))?.numbers != entry.numbers else { return }
+    guard let entry = NameEntry(path), try !entry.stands(for: info(.name(name))?.numbers) else { return }
     // It may have been made anew after we looked at it, with its device.
     if NameEntry(path) == entry { unlink(path) }
   }
@@ -79,6 +79,9 @@ private struct NameEntry: Equatable {
   private let inode: UInt64
   private let seconds: Int
   private let nanoseconds: Int
+
+  /// Whether it stands for a device; for none nothing does, nor a link that leads nowhere for any.
+  func stands(for device: DeviceNumbers?) -> Bool { device != nil && numbers == device }
 
   /// Looks at a path; `nil` if there is neither link nor block device.
   init?(_ path: String) {
