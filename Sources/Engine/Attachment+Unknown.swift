@@ -34,7 +34,9 @@ extension Attachment {
     server = orphan.server
     status = orphan.status
     status?.hello = nil
-    if let link = orphan.link { connect(link, isOurChild: server.map { ChildProcess.isOurs($0.pid) } ?? false) }
+    if let link = orphan.link {
+      connect(link, isOurChild: server.map { ChildProcess.isOurs($0.pid) } ?? false)
+    }
     context.log.error("\(id): \(problem ?? "")")
   }
 

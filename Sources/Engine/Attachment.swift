@@ -129,7 +129,8 @@ actor Attachment {
     settle(
       .failure(
         BlockError(
-          .unavailable, step: "attach", object: id.text, cause: "its data server is gone: \(endDescription(end))",
+          .unavailable, step: "attach", object: id.text,
+          cause: "its data server is gone: \(endDescription(end))",
           remedy: "Look into the log \(context.directories.log) or the journal of the service.")))
     let waiters = endWaiters
     endWaiters = []

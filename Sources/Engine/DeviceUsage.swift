@@ -34,7 +34,9 @@ struct DeviceUsage: Sendable {
       holders += SmallFile.entries("/sys/class/block/\(name)/holders")
       holders += LoopDevice.devices(backedBy: "/dev/\(name)")
     }
-    openers = BlockDevice.openers(of: Set(devices.map(\.numbers)), except: server).filter { $0.pid != getpid() }
+    openers = BlockDevice.openers(of: Set(devices.map(\.numbers)), except: server).filter {
+      $0.pid != getpid()
+    }
     isClaimed = BlockDevice.isClaimed(path)
   }
 

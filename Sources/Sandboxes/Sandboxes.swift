@@ -66,7 +66,8 @@ public final class Sandboxes: Sendable {
       throw BlockError(
         .busy, step: "open the sandboxes of", object: options.directory,
         cause: "another manager has that directory\(pid.map { " (process \($0))" } ?? "")",
-        remedy: "Stop that one\(pid.map { " (kill \($0); its devices stay)" } ?? ""), or give this one a directory of "
+        remedy:
+          "Stop that one\(pid.map { " (kill \($0); its devices stay)" } ?? ""), or give this one a directory of "
           + "its own (--root).")
     }
     try lock.note("sandboxes")

@@ -93,7 +93,8 @@ struct ManageCommand: AsyncParsableCommand {
     quiet.logLevel = .warning
     let end: @Sendable () async -> Void = {
       await self.end(
-        manager, sandboxes, directories, program: restart.isRaised ? program : nil, staying: keep.isRaised, log)
+        manager, sandboxes, directories, program: restart.isRaised ? program : nil, staying: keep.isRaised,
+        log)
     }
     do throws(BlockError) {
       try RunWatch(manager, directories, log: log, onSocketRemoved: { checks.check() }).start()
@@ -133,7 +134,8 @@ extension ManageCommand {
   ///   - program: What to go over to; `nil` for nothing.
   ///   - staying: Whether somebody has asked the manager to stay.
   private func end(
-    _ manager: Manager, _ sandboxes: Sandboxes, _ directories: EngineDirectories, program: String?, staying: Bool,
+    _ manager: Manager, _ sandboxes: Sandboxes, _ directories: EngineDirectories, program: String?,
+    staying: Bool,
     _ log: Logger
   ) async {
     guard await manager.beginEnd() else { return }
