@@ -136,11 +136,4 @@ import Testing
       }
     }
   }
-
-  /// Such files say that their size was set, and keep it.
-  @Test func aFileThatKeepsItsSizeHoldsNoDisk() async throws {
-    let file = try LinuxFile("/proc/version", for: .readWrite)
-    let error = await #expect(throws: BlockError.self) { try await file.extend(to: 16 << 20) }
-    #expect(error?.kind == .unsupported, "\(error?.description ?? "")")
-  }
 }
