@@ -8,7 +8,7 @@ import Synchronization
 /// is not what was served before.
 ///
 /// What is noted comes from the descriptor that is open, not from a second walk along the path.
-final class PinnedFiles: FileSystem {
+package final class PinnedFiles: FileSystem {
   private struct Entry {
     var file: ImagePin.File
     /// The file that is written to: its size is what it is now.
@@ -28,7 +28,7 @@ final class PinnedFiles: FileSystem {
   ///   - base: The host's.
   ///   - order: What an earlier data server has served, if one has, and the flush that failed in it.
   ///   - onChange: Told, on any thread, that a flush has failed.
-  init(
+  package init(
     _ base: any FileSystem, for order: ServerOrder, onChange: @escaping @Sendable () -> Void
   ) {
     self.base = base
@@ -38,13 +38,13 @@ final class PinnedFiles: FileSystem {
   }
 
   /// The host, with these files.
-  var services: HostServices {
+  package var services: HostServices {
     let host = HostServices.linux
     return HostServices(files: self, clock: host.clock, random: host.random)
   }
 
   /// What was opened.
-  func pin(layers: [ImagePin.Layer], _ geometry: VolumeGeometry) -> ImagePin {
+  package func pin(layers: [ImagePin.Layer], _ geometry: VolumeGeometry) -> ImagePin {
     let files = entries.withLock { entries in
       entries.values.map { entry in
         var file = entry.file
@@ -59,14 +59,14 @@ final class PinnedFiles: FileSystem {
   }
 
   /// The first flush that has failed; `nil` if none has.
-  var flushFailure: FlushFailure? {
+  package var flushFailure: FlushFailure? {
     entries.withLock { entries in
       entries.values.compactMap { $0.open?.flushes.failure }.min { $0.happenedAt < $1.happenedAt }
     }
   }
 
   /// Has flushes begin anew: somebody knows what was lost.
-  func resetFlushFailure() {
+  package func resetFlushFailure() {
     entries.withLock { entries in
       for entry in entries.values { entry.open?.flushes.set(nil) }
     }
@@ -74,19 +74,19 @@ final class PinnedFiles: FileSystem {
 
   // MARK: Opening
 
-  func open(_ path: String, for access: FileAccess) async throws(BlockError) -> any BlockFile {
+  package func open(_ path: String, for access: FileAccess) async throws(BlockError) -> any BlockFile {
     let file = try await base.open(path, for: access)
     try note(path, file, access)
     return file
   }
 
-  func create(_ path: String, byteCount: UInt64) async throws(BlockError) -> any BlockFile {
+  package func create(_ path: String, byteCount: UInt64) async throws(BlockError) -> any BlockFile {
     let file = try await base.create(path, byteCount: byteCount)
     try note(path, file, .readWrite)
     return file
   }
 
-  func contents(of path: String, limit: Int) async throws(BlockError) -> [UInt8] {
+  package func contents(of path: String, limit: Int) async throws(BlockError) -> [UInt8] {
     let bytes = try await base.contents(of: path, limit: limit)
     let digest = try SHA256.digest(of: bytes.span.bytes).description
     let state = entries.withLock { $0[Array(path.utf8)]?.file.state }
@@ -147,23 +147,23 @@ final class PinnedFiles: FileSystem {
 
   // MARK: What needs no note
 
-  func resolve(_ path: String) throws(BlockError) -> String { try base.resolve(path) }
+  package func resolve(_ path: String) throws(BlockError) -> String { try base.resolve(path) }
 
-  func exists(_ path: String) -> Bool { base.exists(path) }
+  package func exists(_ path: String) -> Bool { base.exists(path) }
 
-  func kind(of path: String) throws(BlockError) -> FileKind? { try base.kind(of: path) }
+  package func kind(of path: String) throws(BlockError) -> FileKind? { try base.kind(of: path) }
 
-  func rename(_ path: String, to target: String, replaces: Bool) async throws(BlockError) {
+  package func rename(_ path: String, to target: String, replaces: Bool) async throws(BlockError) {
     try await base.rename(path, to: target, replaces: replaces)
   }
 
-  func remove(_ path: String) throws(BlockError) { try base.remove(path) }
+  package func remove(_ path: String) throws(BlockError) { try base.remove(path) }
 
-  func replaceContents(
+  package func replaceContents(
     of path: String, with bytes: [UInt8], sparing spared: Set<FileIdentity>
   ) async throws(BlockError) {
     try await base.replaceContents(of: path, with: bytes, sparing: spared)
   }
 
-  func identity(of path: String) -> FileIdentity? { base.identity(of: path) }
+  package func identity(of path: String) -> FileIdentity? { base.identity(of: path) }
 }

@@ -49,7 +49,7 @@ extension Attachment {
   /// Changes the device while it is in use.
   ///
   /// - Throws: What kept the server from doing it; `timedOut` if it does not answer in time.
-  func change(_ change: DeviceChange) async throws(BlockError) {
+  package func change(_ change: DeviceChange) async throws(BlockError) {
     guard let link else { throw serverLost() }
     func late(_ cause: String) -> BlockError {
       BlockError(.timedOut, step: "change", object: id.text, cause: cause)

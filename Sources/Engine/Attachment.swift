@@ -7,7 +7,7 @@ import Logging
 ///
 /// Its operations are done one after the other; see docs/architecture.md for the order of their steps and
 /// for what a death at each of them leaves behind.
-actor Attachment {
+package actor Attachment {
   /// What all attachments share.
   struct Context: Sendable {
     let directories: EngineDirectories
@@ -50,7 +50,7 @@ actor Attachment {
   var changeRequests = PendingRequests<Result<Void, BlockError>>()
   var counterRequests = PendingRequests<RequestCounters.Snapshot?>()
   /// The number of the last request to a data server.
-  var lastRequest: UInt64 = 0
+  package var lastRequest: UInt64 = 0
   private var endWaiters: [CheckedContinuation<Void, Never>] = []
   private var readyWaiter: CheckedContinuation<Result<ServerStatus, BlockError>, Never>?
   private var outcome: Result<ServerStatus, BlockError>?
@@ -106,7 +106,8 @@ actor Attachment {
     }
   }
 
-  nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
+  /// The threads that its code runs on.
+  package nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
   // MARK: What comes from the server
 

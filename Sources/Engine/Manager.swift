@@ -15,7 +15,8 @@ public actor Manager {
   /// The host's clock.
   nonisolated var clock: any HostClock { context.services.clock }
   private let transportCheck: @Sendable (TransportChoice) throws(BlockError) -> Void
-  var attachments: [AttachmentID: Attachment] = [:]
+  /// What there is, by its ID.
+  package var attachments: [AttachmentID: Attachment] = [:]
   private var lastActivity: Duration
   private var activeRequests = 0
   /// Where the journal that was damaged has been put.

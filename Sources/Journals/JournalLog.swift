@@ -6,9 +6,9 @@ import LinuxIO
 ///
 /// SQLite itself takes the log up to the first frame that is not right, and says nothing of the rest. How far it was
 /// written stands in the file of its shared memory, which the end of a process leaves as it was.
-struct JournalLog {
+package struct JournalLog {
   /// What there is to say of a log.
-  enum Finding: Equatable {
+  package enum Finding: Equatable {
     /// All of it is there, as far as can be seen.
     case sound
     /// It ends with something that is not right, which a process that was killed while it wrote may have left.
@@ -21,7 +21,7 @@ struct JournalLog {
   private static let frameHeaderBytes = 24
 
   /// Looks at the log of a database that nobody has open.
-  static func check(_ path: String) -> Finding {
+  package static func check(_ path: String) -> Finding {
     let index = Index("\(path)-shm")
     guard let log = JournalLog("\(path)-wal") else {
       // Everything that it held may be in the database already.

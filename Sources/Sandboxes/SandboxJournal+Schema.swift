@@ -51,7 +51,7 @@ extension SandboxJournal.Row: FetchableRecord {
   static let replace = "REPLACE INTO sandbox (\(columns)) VALUES \(places)"
 
   /// A column that does not hold what it is to hold is an error, not the end of the process.
-  init(row: GRDB.Row) throws {
+  package init(row: GRDB.Row) throws {
     func text(_ place: Int) throws -> String { try row.decode(atIndex: place) }
     func number(_ place: Int) throws -> Int64 { try row.decode(atIndex: place) }
     self.init(
@@ -66,7 +66,7 @@ extension SandboxJournal.Row: FetchableRecord {
   }
 
   /// What another release has left that this one does not understand, in words; `nil` if it understands all of it.
-  var unknownPart: String? {
+  package var unknownPart: String? {
     switch (SandboxState(rawValue: state), SandboxDriver(rawValue: driver)) {
     case (nil, _), (.unknown, _): "its state is \(state)"
     case (_, nil), (_, .unknown): "its driver is \(driver)"

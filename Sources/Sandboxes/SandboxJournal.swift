@@ -9,17 +9,17 @@ import LinuxIO
 ///
 /// It is a file beside the attachments' journal: what it speaks of, stores and their bases, outlives a power cut,
 /// so that its commits have to.
-final class SandboxJournal: Sendable {
+package final class SandboxJournal: Sendable {
   /// One sandbox.
-  struct Row: Sendable {
+  package struct Row: Sendable {
     /// What the user calls it.
-    var name: String
+    package var name: String
     /// 16 hexadecimal digits that no other sandbox ever has: part of its devices' UUIDs.
     var id: String
     /// A ``SandboxState``.
     var state: String
     /// A ``SandboxDriver``.
-    var driver: String
+    package var driver: String
     /// The store's file.
     var store: String
     /// The store's ID in its header, in hexadecimal; forks in one pool share it.
@@ -58,13 +58,13 @@ final class SandboxJournal: Sendable {
   }
 
   /// Tells this instance's kernel devices from those of every other: 8 hexadecimal digits.
-  let instance: String
+  package let instance: String
   private let store: JournalStore
 
   /// Opens the journal, and makes it if it is not there.
   ///
   /// - Throws: As `JournalStore`: `unsupported` for one of a newer version, `corrupt` for one that is damaged.
-  init(_ path: String, random: any RandomSource) throws(BlockError) {
+  package init(_ path: String, random: any RandomSource) throws(BlockError) {
     store = try JournalStore(path, Self.migrator, .powerCut)
     instance = try store.writeTogether { database in
       if let known = try String.fetchOne(database, sql: "SELECT id FROM instance") { return known }
@@ -84,7 +84,7 @@ final class SandboxJournal: Sendable {
   func checkpoint() throws(BlockError) { try store.checkpoint() }
 
   /// All sandboxes, the oldest first.
-  func rows() throws(BlockError) -> [Row] {
+  package func rows() throws(BlockError) -> [Row] {
     try store.read { try Row.fetchAll(try $0.cachedStatement(sql: Row.select + " ORDER BY createdAt, name")) }
   }
 

@@ -5,7 +5,7 @@ import LinuxIO
 import TestKit
 import Testing
 
-@testable import DataServer
+import DataServer
 
 /// What a data server opens anew is what was served, or it is refused with its name.
 @Suite struct PinnedFilesTests {

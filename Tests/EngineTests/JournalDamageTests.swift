@@ -6,8 +6,8 @@ import LinuxIO
 import TestKit
 import Testing
 
-@testable import Engine
-@testable import Journals
+import Engine
+import Journals
 
 /// Journals that are damaged: it is said, and never an empty journal.
 @Suite struct JournalDamageTests {

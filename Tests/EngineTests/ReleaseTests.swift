@@ -7,7 +7,7 @@ import LinuxIO
 import TestKit
 import Testing
 
-@testable import Sandboxes
+import Sandboxes
 
 /// What every release has said and written is understood by this one, and what only a later one says is no harm.
 @Suite struct ReleaseTests {

@@ -6,7 +6,7 @@ import Logging
 import Synchronization
 import TestKit
 
-@testable import Engine
+import Engine
 
 /// Somebody at a data server's socket who says what a test has written for him, in the name of a process that only
 /// sleeps.
@@ -83,10 +83,21 @@ final class ScriptedServer: Sendable {
 struct TestInstance {
   let scratch: Scratch
   let directories: EngineDirectories
-  static let deadlines = Deadlines(
-    attach: .seconds(5), readBack: .seconds(5), settle: .milliseconds(50), detach: .seconds(2),
-    report: .milliseconds(300), change: .milliseconds(300), handOver: .seconds(1), turn: .seconds(5),
-    stop: .seconds(2), makeWay: .seconds(2), kill: .milliseconds(300))
+  static let deadlines: Deadlines = {
+    var short = Deadlines.standard
+    short.attach = .seconds(5)
+    short.readBack = .seconds(5)
+    short.settle = .milliseconds(50)
+    short.detach = .seconds(2)
+    short.report = .milliseconds(300)
+    short.change = .milliseconds(300)
+    short.handOver = .seconds(1)
+    short.turn = .seconds(5)
+    short.stop = .seconds(2)
+    short.makeWay = .seconds(2)
+    short.kill = .milliseconds(300)
+    return short
+  }()
 
   init() throws {
     scratch = try Scratch()

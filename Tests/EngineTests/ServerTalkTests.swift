@@ -5,7 +5,7 @@ import LinuxIO
 import TestKit
 import Testing
 
-@testable import Engine
+import Engine
 
 /// What manager and data server say to each other, if one of them is of another release, late, or hard to understand.
 @Suite(.serialized) struct ServerTalkTests {
