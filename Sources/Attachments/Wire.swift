@@ -15,11 +15,15 @@ public enum WireProtocol {
 
 /// The key of a kind, or of a field of a message's body.
 public struct WireKey: CodingKey {
+  /// The key itself.
   public let stringValue: String
+  /// None: the keys of messages are words.
   public var intValue: Int? { nil }
 
+  /// A key of that word.
   public init(stringValue: String) { self.stringValue = stringValue }
 
+  /// No key.
   public init?(intValue: Int) { nil }
 
   /// What a kind carries.

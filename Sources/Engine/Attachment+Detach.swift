@@ -89,7 +89,7 @@ extension Attachment {
   private func note(_ next: AttachmentState) throws(BlockError) {
     var changed = row
     changed.state = next.rawValue
-    try context.journal.save(changed)
+    if isListed { try context.journal.save(changed) }
     row = changed
     state = next
   }
@@ -130,6 +130,11 @@ extension Attachment {
 
   /// The deadline has passed: what remains is done when the last user is done.
   private func stillThere(force: Bool) async throws(BlockError) -> Bool {
+    // Its connection has outlived it.
+    if let server, !server.isAlive, await !usage().isInUse {
+      link?.close()
+      return try await finishWhenDeviceIsGone(force: force)
+    }
     // One that answers does not hang: somebody has the device open whom we do not see.
     if let server, server.isAlive, await !usage().isInUse, await counters() == nil {
       guard force else {

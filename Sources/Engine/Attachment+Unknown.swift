@@ -69,8 +69,10 @@ extension Attachment {
   /// - Returns: What it is then; `nil` if there was nothing to be done.
   func recoverUnlisted() async -> Result<AttachmentInfo?, BlockError> {
     guard state == .unknown, !isListed, !isGone else { return .success(nil) }
+    // Who answers lives, also where his process cannot be seen.
+    let isServed = isServerAlive || link != nil
     var recovered = row
-    recovered.state = (isServerAlive ? AttachmentState.attached : .failed).rawValue
+    recovered.state = (isServed ? AttachmentState.attached : .failed).rawValue
     do throws(BlockError) {
       recovered.serverPid = server?.pid
       recovered.serverStart = server.map { Int64($0.startTime) }
@@ -78,8 +80,8 @@ extension Attachment {
       try context.journal.insert(recovered)
       row = recovered
       isListed = true
-      state = isServerAlive ? .attached : .failed
-      problem = isServerAlive ? nil : "its data server was gone when it was found"
+      state = isServed ? .attached : .failed
+      problem = isServed ? nil : "its data server was gone when it was found"
       if let device = row.device { try publish(device) }
     } catch {
       return .failure(error)

@@ -219,7 +219,9 @@ package actor Attachment {
     var info = AttachmentInfo(id: id, image: spec.image, readOnly: spec.isReadOnly, attachedAt: row.createdAt)
     info.state = state
     info.problem = problem
-    if state == .attached && objects.hasServer && !isServerAlive && handover == nil {
+    if state == .attached && objects.hasServer && !isServerAlive && (server != nil || link == nil)
+      && handover == nil
+    {
       info.state = .failed
       info.problem = problem ?? "the data server is gone"
     }

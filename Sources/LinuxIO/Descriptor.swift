@@ -61,7 +61,9 @@ extension Descriptor {
     _ path: String, _ flags: Int32, mode: mode_t = 0o644, step: String = "open"
   ) throws(BlockError) -> Descriptor {
     guard !path.utf8.contains(0) else {
-      throw BlockError(.invalidArgument, step: step, object: path, cause: "the path holds a NUL character")
+      throw BlockError(
+        .invalidArgument, step: step, object: path, cause: "the path holds a NUL character",
+        remedy: "Correct the path.")
     }
     while true {
       let raw = clinux_open(path, flags | O_CLOEXEC, mode)

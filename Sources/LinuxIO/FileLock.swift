@@ -51,11 +51,17 @@ public struct FileLock: ~Copyable, Sendable {
 
   /// Writes down, for whoever finds it taken, which process holds it, and a word on that.
   ///
+  /// On a full disk it goes without: the lock is held all the same.
+  ///
   /// - Throws: By errno.
   public func note(_ note: String) throws(BlockError) {
     let text = Array("\(getpid()) \(note)\n".utf8.prefix(Self.noteBytes))
     guard pwrite(raw, text, text.count, 0) == text.count, ftruncate(raw, off_t(text.count)) == 0 else {
-      throw .lastErrno(step: "write", object: "the lock's holder")
+      let error = BlockError.lastErrno(step: "write", object: "the lock's holder")
+      guard error.kind == .noSpace else { throw error }
+      // Half a note would name another process.
+      ftruncate(raw, 0)
+      return
     }
   }
 

@@ -14,7 +14,9 @@ public struct LinuxFileSystem: FileSystem {
 
   public func resolve(_ path: String) throws(BlockError) -> String {
     guard !path.utf8.contains(0) else {
-      throw BlockError(.invalidArgument, step: "find", object: path, cause: "the path holds a NUL character")
+      throw BlockError(
+        .invalidArgument, step: "find", object: path, cause: "the path holds a NUL character",
+        remedy: "Correct the path.")
     }
     guard let resolved = realpath(path, nil) else { throw .lastErrno(step: "find", object: path) }
     defer { free(resolved) }
@@ -28,7 +30,8 @@ public struct LinuxFileSystem: FileSystem {
   public func kind(of path: String) throws(BlockError) -> FileKind? {
     guard !path.utf8.contains(0) else {
       throw BlockError(
-        .invalidArgument, step: "look at", object: path, cause: "the path holds a NUL character")
+        .invalidArgument, step: "look at", object: path, cause: "the path holds a NUL character",
+        remedy: "Correct the path.")
     }
     var status = stat()
     guard lstat(path, &status) == 0 else {

@@ -53,7 +53,7 @@ extension DaemonCommand {
           return ProcessIdentity(pid: status.pid) ?? holder
         }
       } catch  where error.kind == .timedOut && holder != nil {
-        // Told by the signal.
+        Output.note("ashlar: the manager does not answer; it is told by a signal")
       }
       holder?.send(SIGTERM)
       return holder

@@ -67,9 +67,7 @@ struct ManageCommand: AsyncParsableCommand {
 
     tellServiceManager("\(await manager.attachmentCount) devices", log)
     let volumes = Volumes(clock: LinuxClock())
-    let stop = Wish()
-    let keep = Wish()
-    let restart = Wish()
+    let (stop, keep, restart) = (Wish(), Wish(), Wish())
     let startedAt = Date().timeIntervalSince1970
     let checks = SocketChecks()
     let api = APIServer(
@@ -96,11 +94,7 @@ struct ManageCommand: AsyncParsableCommand {
         manager, sandboxes, directories, program: restart.isRaised ? program : nil, staying: keep.isRaised,
         log)
     }
-    do throws(BlockError) {
-      try RunWatch(manager, directories, log: log, onSocketRemoved: { checks.check() }).start()
-    } catch {
-      log.warning("what is removed of \(directories.run) is not made anew: \(error)")
-    }
+    watchRun(manager, directories, checks, log)
     let group = ServiceGroup(
       configuration: .init(
         services: [
@@ -156,6 +150,17 @@ extension ManageCommand {
     log.notice("manager ends; devices stay")
     // Straight out: the data servers go on without us, and what is under way is the next manager's to finish or undo.
     _exit(0)
+  }
+
+  /// Makes anew what is removed of RUN.
+  private func watchRun(
+    _ manager: Manager, _ directories: EngineDirectories, _ checks: SocketChecks, _ log: Logger
+  ) {
+    do throws(BlockError) {
+      try RunWatch(manager, directories, log: log, onSocketRemoved: { checks.check() }).start()
+    } catch {
+      log.warning("what is removed of \(directories.run) is not made anew: \(error)")
+    }
   }
 
   private func noteStay(_ manager: Manager, _ log: Logger) async {

@@ -219,7 +219,7 @@ extension SerialEndToEndTests {
       try instance.detach("odd")
       let path = try instance.scratch.write("nul.json", text: #"{"lowers": [{"file": "a.lsmt\u0000x"}]}"#)
       try expectRefusal(
-        instance, instance.ashlar("attach", "--id", "a", path), "no such file", remedy: "Correct")
+        instance, instance.ashlar("attach", "--id", "a", path), "NUL character", remedy: "Correct")
     }
 
     /// A disk with no room: for what is extracted, and for the journal.

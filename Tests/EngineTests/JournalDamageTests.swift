@@ -18,6 +18,8 @@ import Journals
   /// What a manager with devices leaves that was killed: database, log and shared memory.
   private func leave(_ count: Int = 3) throws -> String {
     let live = scratch("live.sqlite")
+    // Each has a log of its own from its first page on.
+    for suffix in ["", "-wal", "-shm", "-reserve"] { unlink("\(live)\(suffix)") }
     let journal = try Journal(live)
     for number in 1...count {
       let spec = AttachmentSpec(
@@ -44,7 +46,7 @@ import Journals
   }
 
   private func expectDamage(
-    _ path: String, _ words: String = "", _ location: SourceLocation = #_sourceLocation
+    _ path: String, _ words: String = "damaged", _ location: SourceLocation = #_sourceLocation
   ) {
     let error = #expect(throws: BlockError.self, sourceLocation: location) { try Journal(path).rows() }
     let said = error?.description ?? ""

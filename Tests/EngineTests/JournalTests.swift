@@ -47,7 +47,7 @@ import Testing
     let scratch = try Scratch()
     let path = try scratch.write("journal.sqlite", text: String(repeating: "not a database ", count: 500))
     let error = #expect(throws: BlockError.self) { try Journal(path) }
-    #expect(error?.object == path && error?.kind == .ioError)
+    #expect(error?.object == path && error?.kind == .corrupt)
   }
 
   @Test func aSpecTellsWhatIsDifferent() throws {
