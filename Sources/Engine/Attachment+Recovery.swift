@@ -221,7 +221,8 @@ extension Attachment {
       let answer = await Race.first(within: context.deadlines.report, clock: context.services.clock) {
         await self.serverReady()
       }
-      if answer == nil, problem == nil { problem = "its data server has not answered yet" }
+      // It may have come in the last moment.
+      if answer == nil, isAnswerAwaited, problem == nil { problem = "its data server has not answered yet" }
     } catch {
       // It lives, and so may its device.
       isServing = true

@@ -189,6 +189,9 @@ package actor Attachment {
     childEnd = nil
   }
 
+  /// Whether the server has not said yet what came of its order.
+  var isAnswerAwaited: Bool { outcome == nil }
+
   /// Waits until the server serves the image, or has failed to.
   func serverReady() async -> Result<ServerStatus, BlockError> {
     if let outcome { return outcome }
