@@ -89,8 +89,10 @@ extension Attachment {
   private func note(_ next: AttachmentState) throws(BlockError) {
     var changed = row
     changed.state = next.rawValue
-    if isListed { try context.journal.save(changed) }
+    // Also of what was in no journal: whoever comes after us goes on with it.
+    try context.journal.save(changed)
     row = changed
+    isListed = true
     state = next
   }
 

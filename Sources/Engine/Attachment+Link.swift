@@ -30,6 +30,20 @@ extension Attachment {
     }
   }
 
+  /// Takes over a connection to a server that another manager may have started; if that was our process, before its
+  /// program was replaced, the server is a child of ours.
+  func adopt(_ link: ServerLink) {
+    if let pid = server?.pid, pid != reapedPid, ChildProcess.isOurs(pid) {
+      do throws(BlockError) {
+        try reap(pid)
+      } catch {
+        // Its end is seen all the same, only without its status.
+        context.log.error("\(id): \(error)")
+      }
+    }
+    connect(link, isOurChild: server != nil && server?.pid == reapedPid)
+  }
+
   private func linkEnded(isOurChild: Bool) {
     link = nil
     askedAt = nil
@@ -44,35 +58,34 @@ extension Attachment {
       while let ending, ending.isAlive, clock.now < end { try await clock.sleep(for: .milliseconds(10)) }
       // Another one may serve by then, or the child's end may have been told.
       guard isServing, server == ending, link == nil else { return }
-      if let ending, ending.isAlive { return serverIsOutOfReach(ending, isOurChild: isOurChild) }
+      if let ending, ending.isAlive { return serverIsOutOfReach(ending) }
       if !isOurChild { serverEnded(.unknown) }
     }
   }
 
   /// The connection has ended, and the server has not.
-  private func serverIsOutOfReach(_ server: ProcessIdentity, isOurChild: Bool) {
+  private func serverIsOutOfReach(_ server: ProcessIdentity) {
     // Nobody was told of a device that was not committed, and its server should have ended with the connection.
-    guard state == .attached || state == .detaching else { return killServer() }
+    if state == .attaching { return killServer() }
     problem = "the connection to its data server (process \(server.pid)) has ended, although that lives"
     context.log.error("\(id): \(problem ?? "")")
-    Task { try await reconnect(server, isOurChild: isOurChild) }
+    Task { try await reconnect(server) }
   }
 
   /// Goes on trying to reach a server that lives.
   func reconnectInBackground() {
     guard let server else { return }
-    let isOurChild = ChildProcess.isOurs(server.pid)
-    Task { try await reconnect(server, isOurChild: isOurChild) }
+    Task { try await reconnect(server) }
   }
 
   /// Connects again, and again, to a server that lives; whatever its connection does, it may serve a device in use.
-  private func reconnect(_ server: ProcessIdentity, isOurChild: Bool) async throws {
+  private func reconnect(_ server: ProcessIdentity) async throws {
     let clock = context.services.clock
     var pause = Duration.milliseconds(100)
     while isServing, self.server == server, link == nil, server.isAlive {
       do throws(BlockError) {
         let link = try ServerLink(context.directories.serverSocket(exportName))
-        connect(link, isOurChild: isOurChild)
+        adopt(link)
         if state == .detaching { try link.send(.detach, request: nextRequest()) }
         return
       } catch {
@@ -81,6 +94,8 @@ extension Attachment {
       try await clock.sleep(for: pause)
       pause = min(pause * 2, Self.longestPause)
     }
-    if isServing, self.server == server, link == nil, !server.isAlive, !isOurChild { serverEnded(.unknown) }
+    if isServing, self.server == server, link == nil, !server.isAlive, server.pid != reapedPid {
+      serverEnded(.unknown)
+    }
   }
 }

@@ -208,13 +208,10 @@ extension Attachment {
   /// nothing is taken apart here.
   private func takeOver() async {
     do throws(BlockError) {
-      let link = try await reach()
-      let child = server.flatMap { ChildProcess.isOurs($0.pid) ? $0.pid : nil }
-      if let child { try reap(child) }
-      connect(link, isOurChild: child != nil)
+      adopt(try await reach())
       if state != .detaching { state = .attached }
       if state == .detaching {
-        try link.send(.detach, request: nextRequest())
+        try link?.send(.detach, request: nextRequest())
         return finishInBackground()
       }
       context.log.notice("\(id): taken over from an earlier manager")

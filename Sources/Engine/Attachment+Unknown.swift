@@ -34,9 +34,7 @@ extension Attachment {
     server = orphan.server
     status = orphan.status
     status?.hello = nil
-    if let link = orphan.link {
-      connect(link, isOurChild: server.map { ChildProcess.isOurs($0.pid) } ?? false)
-    }
+    if let link = orphan.link { adopt(link) }
     context.log.error("\(id): \(problem ?? "")")
   }
 
@@ -46,8 +44,7 @@ extension Attachment {
     let known = row.bootID == context.bootID ? row.serverPid.flatMap(ProcessIdentity.init(pid:)) : nil
     if known?.startTime == row.serverStart.flatMap(UInt64.init(exactly:)) { server = known }
     do throws(BlockError) {
-      let link = try ServerLink(context.directories.serverSocket(exportName))
-      connect(link, isOurChild: server.map { ChildProcess.isOurs($0.pid) } ?? false)
+      adopt(try ServerLink(context.directories.serverSocket(exportName)))
     } catch {
       // It is gone, or is ended by its process.
       context.log.notice("\(id): \(error)")
@@ -63,6 +60,12 @@ extension Attachment {
       context.log.error("\(id): \(error)")
     }
   }
+
+  /// Whether it is unknown because its row does not say what is attached.
+  var hasUnreadableSpec: Bool { state == .unknown && isListed && !isGone && spec == .unknown }
+
+  /// Gives its place to another one that stands for the same.
+  func retire() { isGone = true }
 
   /// Writes down what is there and was in no journal, so that it is an attachment as any other.
   ///
@@ -102,7 +105,7 @@ extension Attachment {
     // Nobody listens there, as nearly always.
     guard let link = try? ServerLink(path) else { return false }
     expectServer()
-    connect(link, isOurChild: server.map { ChildProcess.isOurs($0.pid) } ?? false)
+    adopt(link)
     let answer = await Race.first(within: context.deadlines.report, clock: context.services.clock) {
       await self.serverReady()
     }

@@ -47,6 +47,8 @@ package actor Attachment {
   var serverHello: ServerHello?
   /// How our child ended, while its last words are awaited.
   var childEnd: ChildProcess.End?
+  /// The child whose end is waited for, or was.
+  var reapedPid: Int32?
   var changeRequests = PendingRequests<Result<Void, BlockError>>()
   var counterRequests = PendingRequests<RequestCounters.Snapshot?>()
   /// The number of the last request to a data server.
@@ -117,6 +119,7 @@ package actor Attachment {
       let end = ChildProcess.waitForEnd(of: pid)
       Task { await self?.childEnded(pid, end) }
     }
+    reapedPid = pid
   }
 
   /// What the server said last may still be on its way; that comes first.

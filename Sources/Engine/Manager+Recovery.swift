@@ -117,7 +117,8 @@ extension Manager {
     defer { end() }
     var reply = RecoveryReply(attachments: [], putAside: putAside.map { [$0] } ?? [])
     var failure: BlockError?
-    for attachment in attachments.values {
+    for known in Array(attachments.values) {
+      let attachment = await relisted(known) ?? known
       do throws(BlockError) {
         if let info = try await attachment.inTurn({ attachment in await attachment.recoverUnlisted() }) {
           reply.attachments.append(info)
@@ -129,6 +130,32 @@ extension Manager {
     }
     if let failure { throw failure }
     return reply
+  }
+
+  /// What stands in the place of an attachment whose row does not say what is attached: if its data server says that in
+  /// words of this release, no newer release has written the row, and it is damaged.
+  private func relisted(_ attachment: Attachment) async -> Attachment? {
+    guard await attachment.hasUnreadableSpec else { return nil }
+    let path = context.directories.serverSocket(attachment.exportName)
+    let random = attachment.exportName.split(separator: "-").last.map(String.init) ?? ""
+    let orphan = await Orphan.look(
+      for: random, at: path, within: context.deadlines.report, clock: context.services.clock)
+    guard let orphan, let hello = orphan.status?.hello, hello.version <= WireProtocol.version,
+      hello.spec != nil,
+      hello.id == attachment.id.text, attachments[attachment.id] === attachment
+    else { return nil }
+    let now = Double(context.services.clock.sinceEpoch.components.seconds)
+    do throws(BlockError) {
+      let row = try orphan.row(attachment.id, bootID: context.bootID, now: now)
+      let next = try Attachment(context, row: row, isListed: false)
+      attachments[attachment.id] = next
+      await attachment.retire()
+      await next.find(orphan)
+      return next
+    } catch {
+      context.log.error("\(attachment.id): \(error)")
+      return nil
+    }
   }
 
   /// Puts the journal in order for an orderly end: its file holds everything by itself then.

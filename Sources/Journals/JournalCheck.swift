@@ -47,6 +47,26 @@ package enum JournalCheck {
         "A newer release has written it: install that one again. Nothing was changed, and devices go on.")
   }
 
+  /// Refuses a journal whose tables have not the columns that its versions give them: SQLite checks trees, and not names.
+  static func checkColumns(_ database: DatabaseQueue, _ migrator: DatabaseMigrator, _ path: String) throws {
+    let model = try DatabaseQueue()
+    try migrator.migrate(model)
+    let (wanted, found) = (try columns(of: model), try columns(of: database))
+    if let missing = wanted.subtracting(found).min() { throw damaged(path, "it has no column \(missing)") }
+  }
+
+  private static func columns(of database: DatabaseQueue) throws -> Set<String> {
+    try database.read { database in
+      let names = try String.fetchAll(
+        database,
+        sql: """
+          SELECT m.name || '.' || c.name FROM sqlite_master AS m, pragma_table_info(m.name) AS c
+          WHERE m.type = 'table'
+          """)
+      return Set(names)
+    }
+  }
+
   /// The number that a migration's identifier begins with.
   private static func version(_ identifier: String) -> Int? { Int(identifier.prefix { $0.isNumber }) }
 

@@ -58,6 +58,7 @@ package final class JournalStore: Sendable {
       func attempt() throws -> DatabaseQueue {
         let database = try DatabaseQueue(path: path, configuration: configuration)
         try migrator.migrate(database)
+        try JournalCheck.checkColumns(database, migrator, path)
         return database
       }
       do {

@@ -25,12 +25,15 @@ final class ScriptedServer: Sendable {
     at path: String, first: @escaping @Sendable (ProcessIdentity) -> String,
     answers: @escaping @Sendable (String, Int) -> [String]?
   ) throws {
-    let pid = try ChildProcess.start(.init(program: "/bin/sleep", arguments: ["600"], descriptors: [:]))
+    let socket = try MessageSocket.listen(at: path)
+    // By the socket that it has open he is found.
+    let pid = try ChildProcess.start(
+      .init(program: "/bin/sleep", arguments: ["600"], descriptors: [3: socket.raw]))
     guard let process = ProcessIdentity(pid: pid) else {
       throw BlockError(.unavailable, step: "start", object: "sleep", cause: "it is gone")
     }
     self.process = process
-    let listener = try MessageSocket.listen(at: path).release()
+    let listener = socket.release()
     try WorkerThread.start(name: "scripted") { [self] in
       let listener = Descriptor(owning: listener)
       var connection = 0
@@ -61,6 +64,8 @@ final class ScriptedServer: Sendable {
       heard.withLock { $0.append(text) }
       guard let replies = answers(text, connection) else { return }
       for reply in replies { try socket.send(Array(reply.utf8)) }
+      // It closes its connection by ending.
+      if replies.contains(where: { $0.contains("detached") }) { return }
     }
   }
 

@@ -272,6 +272,22 @@ extension Engine.Attachment {
     #expect(left.state == row.state && left.spec == row.spec)
   }
 
+  /// A row that does not say any more what is attached is written anew when its server says it, and somebody asks for that.
+  @Test func aDamagedRowIsRecovered() async throws {
+    let server = try ScriptedServer(at: instance.socket, first: Self.hello) { _, _ in [] }
+    defer { server.end() }
+    var row = try instance.row("a", server.process)
+    row.spec = "{"
+    try instance.write(row)
+    let manager = try await instance.manager()
+    #expect(try await manager.inspect(id).state == .unknown)
+    #expect(try await manager.recoverUnlisted().attachments.map(\.state) == [.attached])
+    let info = try await manager.inspect(id)
+    #expect(
+      info.state == .attached && info.image == "raw:/images/a" && info.server?.pid == server.process.pid)
+    #expect(try instance.rows().map(\.state) == ["attached"])
+  }
+
   /// What serves is believed, and not a journal that says that it is gone: whoever uses it keeps it.
   @Test(arguments: ["pid", "boot", "state", "status"])
   func aServerThatLivesIsTakenOverWhateverTheRowSays(wrong: String) async throws {
