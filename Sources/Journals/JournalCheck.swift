@@ -36,8 +36,10 @@ package enum JournalCheck {
   ) throws {
     guard try migrator.hasBeenSuperseded(database) else { return }
     let known = migrator.migrations.compactMap(version).max() ?? 0
-    let found = try migrator.appliedIdentifiers(database).compactMap(version).max() ?? 0
-    guard found > known else {
+    let applied = try migrator.appliedIdentifiers(database)
+    let found = applied.compactMap(version).max() ?? 0
+    // A newer one has all that this release knows, and more.
+    guard found > known, applied.isSuperset(of: migrator.migrations) else {
       throw damaged(path, "its table of versions holds what no release has written")
     }
     throw BlockError(

@@ -110,6 +110,19 @@ import Journals
     expectDamage(path)
   }
 
+  /// A version of no release, where one of ours was, is none of a newer release.
+  @Test func aVersionThatWasFlippedIsDamage() throws {
+    let path = try leave()
+    do {
+      let journal = try DatabaseQueue(path: path)
+      try journal.write {
+        try $0.execute(
+          sql: "UPDATE grdb_migrations SET identifier = '98 attachments' WHERE identifier = '1: attachments'")
+      }
+    }
+    expectDamage(path, "versions")
+  }
+
   /// A column of another name is seen before the first row that cannot be written.
   @Test func aTableOfAnotherFormIsDamage() throws {
     let path = try leave()

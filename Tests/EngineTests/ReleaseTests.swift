@@ -140,6 +140,9 @@ import Sandboxes
     for name in ["journal.sqlite", "journal.sqlite-wal", "sandboxes.sqlite"] {
       try scratch.copyFixture("releases/1/\(name)")
     }
+    // Of the version of now, first of all.
+    _ = try Journal(scratch("journal.sqlite"))
+    _ = try SandboxJournal(scratch("sandboxes.sqlite"), random: HostServices.linux.random)
     for name in ["journal", "sandboxes"] {
       // Not the last one who has it open, so that its log stays.
       let database = try DatabaseQueue(path: scratch("\(name).sqlite"))
