@@ -29,6 +29,11 @@ extension Attachment {
           "Remove it where it was made: targetcli, or rmdir in configfs. It goes from here by itself then.")
     }
     try note(.detaching)
+    // Killed before, when its attach was given up: there is nothing more to be done to it.
+    if let server, server == killed, isServerAlive {
+      finishInBackground()
+      try checkServerIsGone()
+    }
     if objects.outlivesServer { return try await takeApart(force: force, isInUse: usage.isInUse) }
     if let link {
       try link.sendUnlessGone(.detach, request: nextRequest())

@@ -178,11 +178,22 @@ public struct ProcessIdentity: Sendable, Hashable, Codable {
 
   /// The process that has an ID now; `nil` if there is none, or only what is left of one.
   public init?(pid: Int32) {
-    guard let fields = Self.fields(of: pid), let flags = UInt32(fields[6]), flags & Self.exiting == 0,
-      let startTime = UInt64(fields[19])
+    guard let fields = Self.fields(of: pid), let startTime = UInt64(fields[19]),
+      !Self.isEnding(fields) || Self.hasOtherThread(pid)
     else { return nil }
     self.pid = pid
     self.startTime = startTime
+  }
+
+  private static func isEnding(_ fields: [Substring]) -> Bool {
+    UInt32(fields[6]).map { $0 & exiting != 0 } ?? true
+  }
+
+  /// Whether a process whose first thread has ended has another one: one that was killed, and waits in the kernel.
+  private static func hasOtherThread(_ pid: Int32) -> Bool {
+    SmallFile.entries("/proc/\(pid)/task").compactMap(Int32.init).contains { thread in
+      thread != pid && fields(of: thread).map { !isEnding($0) } ?? false
+    }
   }
 
   /// The fields of `/proc/PID/stat` behind the name, which may hold anything: the third and all that follow.

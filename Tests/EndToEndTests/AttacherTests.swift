@@ -172,7 +172,8 @@ extension SerialEndToEndTests {
         "config.v1.json", text: #"{"lowers": [{"file": "init-debug.log"}]}"#)
       let outcome = try attach(instance, config)
       #expect(
-        outcome.status == 0 && outcome.errors.contains("it is one of the files of the image itself"), "\(outcome.errors)")
+        outcome.status == 0 && outcome.errors.contains("it is one of the files of the image itself"),
+        "\(outcome.errors)")
       #expect(try instance.scratch.bytes("init-debug.log") == layer)
       try instance.detach("7")
     }

@@ -31,18 +31,20 @@ extension SerialEndToEndTests {
       let instance = try Instance()
       let device = try instance.attach("demo", config)
       let manager = try instance.managerPid()
-      try FileManager.default.removeItem(atPath: instance.run)
+      // At once: what is made anew meanwhile would be in the way.
+      try FileManager.default.moveItem(atPath: instance.run, toPath: instance.scratch("gone"))
       #expect(try instance.managerPid() == manager)
       let link = "\(instance.run)/dev/demo"
-      #expect(until { (try? FileManager.default.destinationOfSymbolicLink(atPath: link)) == device })
+      #expect(Waiting.until { (try? FileManager.default.destinationOfSymbolicLink(atPath: link)) == device })
       // Nobody else becomes the manager meanwhile.
-      let other = try instance.shell("ashlard manage --root $ASHLAR_ROOT --run $ASHLAR_RUN", seconds: 20)
+      let other = try instance.shell(
+        "ashlard manage --idle-exit 5 --root $ASHLAR_ROOT --run $ASHLAR_RUN", seconds: 20)
       #expect(other.status == 1 && other.errors.contains("(process \(manager))"), "\(other)")
       // A link alone, and the directory of all links.
       unlink(link)
-      #expect(until { (try? FileManager.default.destinationOfSymbolicLink(atPath: link)) == device })
-      try FileManager.default.removeItem(atPath: "\(instance.run)/dev")
-      #expect(until { (try? FileManager.default.destinationOfSymbolicLink(atPath: link)) == device })
+      #expect(Waiting.until { (try? FileManager.default.destinationOfSymbolicLink(atPath: link)) == device })
+      try FileManager.default.moveItem(atPath: "\(instance.run)/dev", toPath: instance.scratch("links"))
+      #expect(Waiting.until { (try? FileManager.default.destinationOfSymbolicLink(atPath: link)) == device })
       #expect(try instance.attach("demo", config) == device)
       _ = try instance.attach("more", config)
 
@@ -114,7 +116,7 @@ extension SerialEndToEndTests {
       service.arguments = arguments
       service.standardError = FileHandle.nullDevice
       try service.run()
-      #expect(until { !first.isAlive })
+      #expect(Waiting.until { !first.isAlive })
       #expect(try instance.managerPid() == service.processIdentifier)
       #expect(try instance.inspect("demo").device == device)
       let second = try Program.run(["\(Instance.programs)/ashlard"] + arguments, seconds: 20)
@@ -163,12 +165,6 @@ extension SerialEndToEndTests {
       let fields = text[text.index(after: text.lastIndex(of: ")") ?? text.startIndex)...].split(
         separator: " ")
       return (Int(fields[11]) ?? 0) + (Int(fields[12]) ?? 0)
-    }
-
-    /// Whether something comes true within some seconds.
-    private func until(_ isTrue: () -> Bool) -> Bool {
-      for _ in 0..<1000 where !isTrue() { usleep(10_000) }
-      return isTrue()
     }
   }
 }

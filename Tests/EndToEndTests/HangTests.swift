@@ -62,18 +62,16 @@ extension SerialEndToEndTests {
       let begin = Date()
       let detach = try instance.ashlar("detach", "--id", "hang", "--force")
       #expect(Date().timeIntervalSince(begin) < 20)
-      if detach.status != 0 {
-        #expect(detach.errors.contains("process \(server)"), "\(detach.errors)")
-        let info = try #require(try instance.attachments().first)
-        #expect(info.state == .detaching && info.problem?.contains("process \(server)") == true, "\(info)")
-      }
+      #expect(detach.status == 1 && detach.errors.contains("process \(server)"), "\(detach.errors)")
+      let info = try #require(try instance.attachments().first)
+      #expect(info.state == .detaching && info.problem?.contains("process \(server)") == true, "\(info)")
       attach.waitUntilExit()
       #expect(attach.terminationStatus == 1)
       #expect(try instance.ashlar("daemon", "stop").status == 0)
       #expect(ProcessIdentity(pid: manager) == nil)
       stall.goOn()
-      #expect(until { instance.serverPids().isEmpty })
-      #expect(until { (try? instance.attachments())?.isEmpty == true })
+      #expect(Waiting.until { instance.serverPids().isEmpty })
+      #expect(Waiting.until { (try? instance.attachments())?.isEmpty == true })
       try instance.expectNothingLeft()
     }
 
@@ -95,7 +93,7 @@ extension SerialEndToEndTests {
       #expect(try instance.ashlar("daemon", "stop").status == 0)
       #expect(Date().timeIntervalSince(begin) < 8)
       stall.goOn()
-      #expect(until { (try? instance.attachments())?.map(\.id.text) == ["other"] })
+      #expect(Waiting.until { (try? instance.attachments())?.map(\.id.text) == ["other"] })
       #expect(try instance.inspect("other").device == other)
       try instance.detach("other")
       try instance.expectNothingLeft()
@@ -121,7 +119,7 @@ extension SerialEndToEndTests {
       #expect(detach.status == 0 && Date().timeIntervalSince(begin) < 40, "\(detach.errors)")
       reader.waitUntilExit()
       #expect(reader.terminationStatus != 0)
-      #expect(until { (try? instance.attachments())?.isEmpty == true })
+      #expect(Waiting.until { (try? instance.attachments())?.isEmpty == true })
       try instance.expectNothingLeft()
     }
 
@@ -137,7 +135,7 @@ extension SerialEndToEndTests {
       let before = Set(instance.serverPids())
       try attach.run()
       // It is in the kernel, and neither runs nor sleeps by itself.
-      try #require(until { instance.serverPids().contains { !before.contains($0) && hangs($0) } })
+      try #require(Waiting.until { instance.serverPids().contains { !before.contains($0) && hangs($0) } })
       return attach
     }
 
@@ -150,11 +148,6 @@ extension SerialEndToEndTests {
           return text[(text.lastIndex(of: ")") ?? text.startIndex)...].hasPrefix(") D")
         }
       }
-    }
-
-    private func until(_ isTrue: () -> Bool) -> Bool {
-      for _ in 0..<1000 where !isTrue() { usleep(10_000) }
-      return isTrue()
     }
   }
 }
