@@ -39,10 +39,16 @@ public struct InstanceLock: ~Copyable, Sendable {
       return try InstanceLock(file, directories, role, nil)
     }
     let end = clock.now + deadline
+    let silence = clock.now + min(deadline, .seconds(1))
     var asked: ProcessIdentity?
     while true {
       if let file = try FileLock.take(path) { return try InstanceLock(file, directories, role, predecessor) }
       let holder = FileLock.holder(of: path)
+      // Who has taken it a moment ago has not said so yet.
+      if holder == nil, clock.now < silence {
+        try await clock.pause(for: .milliseconds(20))
+        continue
+      }
       guard let holder, let other = ManagerRole(rawValue: holder.note), other < role, clock.now < end else {
         throw taken(directories, by: holder)
       }

@@ -64,6 +64,14 @@ extension SerialEndToEndTests {
       let manager = try instance.managerPid()
       kill(manager, SIGSTOP)
       defer { kill(manager, SIGCONT) }
+      // Each thread stops when it is its turn.
+      try #require(
+        Waiting.until {
+          SmallFile.entries("/proc/\(manager)/task").allSatisfy { task in
+            let text = SmallFile.text("/proc/\(manager)/task/\(task)/stat") ?? ""
+            return text[(text.lastIndex(of: ")") ?? text.startIndex)...].hasPrefix(") T")
+          }
+        })
       for command in [["ls"], ["detach", "--id", "demo"], ["inspect", "demo"], ["daemon", "status"]] {
         let outcome = try Program.run(
           [Instance.command] + command + ["--timeout", "1"], seconds: 10,
