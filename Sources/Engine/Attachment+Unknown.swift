@@ -109,15 +109,15 @@ extension Attachment {
     let answer = await Race.first(within: context.deadlines.report, clock: context.services.clock) {
       await self.serverReady()
     }
-    guard case .success(let status)? = answer, status.exportName == exportName,
-      serverHello?.isCommitted ?? true
-    else {
+    let process = serverHello?.process ?? SocketHolder.find(path) ?? server
+    guard isServed(answer, by: process) else {
       self.link = nil
       isServing = false
       link.close()
       return false
     }
-    server = serverHello?.process ?? SocketHolder.find(path) ?? server
+    server = process
+    if answer == nil { problem = "its data server has not answered yet" }
     if state != .detaching { state = .attached }
     row.state = state.rawValue
     row.bootID = context.bootID
@@ -125,7 +125,7 @@ extension Attachment {
     row.serverStart = server.map { Int64($0.startTime) }
     context.log.error("\(id): its data server lives, although the journal says otherwise; it is taken over")
     do throws(BlockError) {
-      try row.note(status)
+      if let status { try row.note(status) }
       save()
       if state == .detaching {
         try link.send(.detach, request: nextRequest())
@@ -135,6 +135,16 @@ extension Attachment {
       context.log.error("\(id): \(error)")
     }
     return true
+  }
+
+  /// Whether what somebody at the row's socket has said, or that he has said nothing yet, means that he serves the device.
+  private func isServed(_ answer: Result<ServerStatus, BlockError>?, by process: ProcessIdentity?) -> Bool {
+    switch answer {
+    case .success(let status): status.exportName == exportName && serverHello?.isCommitted ?? true
+    case .failure: false
+    // One that is slow is there all the same; of what was never finished nobody was told.
+    case nil: process != nil && state != .attaching
+    }
   }
 }
 

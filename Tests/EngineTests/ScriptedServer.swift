@@ -94,8 +94,7 @@ struct TestInstance {
     short.readBack = .seconds(5)
     short.settle = .milliseconds(50)
     short.detach = .seconds(2)
-    short.report = .milliseconds(300)
-    short.change = .milliseconds(300)
+    short.change = .seconds(1)
     short.handOver = .seconds(1)
     short.turn = .seconds(5)
     short.stop = .seconds(2)
@@ -128,10 +127,13 @@ struct TestInstance {
 
   func rows() throws -> [Journal.Row] { try Journal(directories.journal).rows() }
 
-  func manager() async throws -> Manager {
-    try await Manager.start(
+  /// A manager; with a short time for answers only where none is to come.
+  func manager(report: Duration = .seconds(10)) async throws -> Manager {
+    var deadlines = Self.deadlines
+    deadlines.report = report
+    return try await Manager.start(
       .init(
-        directories: directories, launches: ServerLaunches(program: "/bin/false"), deadlines: Self.deadlines),
+        directories: directories, launches: ServerLaunches(program: "/bin/false"), deadlines: deadlines),
       try await InstanceLock.take(
         directories, as: .daemon, clock: LinuxClock(), log: Logger(label: "test")), .linux,
       log: Logger(label: "test"))

@@ -75,9 +75,11 @@ import Engine
     }
     defer { server.end() }
     try instance.write(instance.row("a", server.process))
-    let manager = try await instance.manager()
-    let info = try await manager.inspect(id)
-    #expect(info.state == .attached && info.problem?.contains("understand") == true, "\(info)")
+    let manager = try await instance.manager(report: .milliseconds(300))
+    let isSaid = try await waitUntil {
+      try await manager.inspect(id).problem?.contains("understand") == true
+    }
+    #expect(isSaid)
     try await LinuxClock().sleep(for: TestInstance.deadlines.kill * 3)
     #expect(server.process.isAlive)
     #expect(try await manager.inspect(id).state == .attached)
@@ -123,7 +125,7 @@ import Engine
     }
     defer { server.end() }
     try instance.write(instance.row("a", server.process))
-    let manager = try await instance.manager()
+    let manager = try await instance.manager(report: .seconds(1))
     #expect(try await manager.inspect(id).requests == nil)
     #expect(try await manager.inspect(id).requests?.reads == 2)
 
@@ -145,7 +147,7 @@ import Engine
     }
     defer { server.end() }
     try instance.write(instance.row("a", server.process))
-    let manager = try await instance.manager()
+    let manager = try await instance.manager(report: .seconds(1))
     await withTaskGroup(of: Void.self) { group in
       for _ in 0..<3 * Limits.pendingServerRequests {
         group.addTask { _ = try? await manager.inspect(id) }
@@ -188,17 +190,17 @@ extension Engine.Attachment {
     """
   }
 
+  private static let counters: @Sendable (String, Int) -> [String]? = { text, _ in
+    text.contains("report") ? [#"{"counters":{"_0":{"reads":3}}}"#] : []
+  }
+
   private static let first =
     #"{"status":{"_0":{"exportName":"ashlar-a-abc","device":"/dev/loop99999","size":4096}}}"#
 
   @Test(arguments: [true, false])
   func aServerThatNoRowNamesIsListedAndTakenOver(saysHello: Bool) async throws {
-    let server = try ScriptedServer(at: instance.socket) {
-      saysHello ? Self.hello($0) : Self.first
-    } answers: {
-      text, _ in
-      text.contains("report") ? [#"{"counters":{"_0":{"reads":3}}}"#] : []
-    }
+    let first: @Sendable (ProcessIdentity) -> String = { saysHello ? Self.hello($0) : Self.first }
+    let server = try ScriptedServer(at: instance.socket, first: first, answers: Self.counters)
     defer { server.end() }
     let manager = try await instance.manager()
     let found = try await manager.inspect(id)
@@ -274,7 +276,7 @@ extension Engine.Attachment {
 
   /// A row that does not say any more what is attached is written anew when its server says it, and somebody asks for that.
   @Test func aDamagedRowIsRecovered() async throws {
-    let server = try ScriptedServer(at: instance.socket, first: Self.hello) { _, _ in [] }
+    let server = try ScriptedServer(at: instance.socket, first: Self.hello, answers: Self.counters)
     defer { server.end() }
     var row = try instance.row("a", server.process)
     row.spec = "{"
@@ -291,7 +293,7 @@ extension Engine.Attachment {
   /// What serves is believed, and not a journal that says that it is gone: whoever uses it keeps it.
   @Test(arguments: ["pid", "boot", "state", "status"])
   func aServerThatLivesIsTakenOverWhateverTheRowSays(wrong: String) async throws {
-    let server = try ScriptedServer(at: instance.socket, first: Self.hello) { _, _ in [] }
+    let server = try ScriptedServer(at: instance.socket, first: Self.hello, answers: Self.counters)
     defer { server.end() }
     var row = try instance.row("a", server.process)
     switch wrong {
