@@ -202,6 +202,8 @@ public struct ServerStatus: Sendable, Hashable, Codable {
     format = try container.decodeIfPresent(String.self, forKey: .format)
     layers = try container.decodeIfPresent(Int.self, forKey: .layers) ?? 0
     settings = try container.decodeIfPresent(UInt32.self, forKey: .settings)
+    pin = try container.decodeIfPresent(ImagePin.self, forKey: .pin)
+    flushFailure = try container.decodeIfPresent(FlushFailure.self, forKey: .flushFailure)
     notices = try container.decodeIfPresent([String].self, forKey: .notices) ?? []
     hello = try container.decodeIfPresent(ServerHello.self, forKey: .hello)
   }

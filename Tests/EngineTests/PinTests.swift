@@ -60,6 +60,46 @@ import Testing
     #expect(cause { $0.files = [] }?.contains("not opened any more") == true)
   }
 
+  /// All that a data server says arrives, and all that it is told.
+  @Test func messagesCarryThem() throws {
+    let scratch = try Scratch()
+    let path = try scratch.write("layer", text: "one")
+    var status = ServerStatus(exportName: "ashlar-a-1")
+    status.device = "/dev/loop7"
+    status.pin = try pin(path)
+    status.flushFailure = FlushFailure(file: path, happenedAt: 3, cause: "Input/output error")
+    guard
+      case .message(.attached(let found), _) = Incoming<ServerMessage>(
+        try ServerMessage.attached(status).encoded(request: nil))
+    else {
+      Issue.record("another message")
+      return
+    }
+    #expect(found == status)
+    let spec = AttachmentSpec(
+      scheme: nil, path: path, configuration: nil, transport: .tcmu, isReadOnly: true)
+    var order = ServerOrder(
+      id: try AttachmentID("a"), exportName: "ashlar-a-1", spec: spec, queueCount: 1, start: .takeOver,
+      byteCount: 0)
+    order.pin = status.pin
+    order.flushFailure = status.flushFailure
+    guard
+      case .message(.attach(let heard), _) = Incoming<ManagerMessage>(
+        try ManagerMessage.attach(order).encoded(request: nil))
+    else {
+      Issue.record("another message")
+      return
+    }
+    #expect(heard.pin == order.pin && heard.flushFailure == order.flushFailure)
+    guard
+      case .message(.change(.resetFlushFailure), _) = Incoming<ManagerMessage>(
+        try ManagerMessage.change(.resetFlushFailure).encoded(request: 7))
+    else {
+      Issue.record("another message")
+      return
+    }
+  }
+
   /// What a data server that only makes everything fail says does not take it away.
   @Test func aRowKeepsThem() throws {
     let scratch = try Scratch()
