@@ -15,8 +15,19 @@ struct InstanceOptions: ParsableArguments {
   var runDirectory: String?
 
   @Option(
-    help: ArgumentHelp("After how long a manager that does not answer is given up.", valueName: "seconds"))
-  var timeout: UInt16 = 10
+    help: ArgumentHelp(
+      "After how long a manager that does not answer is given up (ASHLAR_TIMEOUT; 10).", valueName: "seconds")
+  )
+  var timeout: UInt16?
+
+  /// How long a manager may take to answer, if nobody says.
+  private static let usualTimeout: UInt16 = 10
+
+  /// After what time a manager that does not answer is given up.
+  var patience: Duration {
+    let named = ProcessInfo.processInfo.environment["ASHLAR_TIMEOUT"].flatMap { UInt16($0) }
+    return .seconds(timeout ?? named ?? Self.usualTimeout)
+  }
 
   /// With how many managers in a row a command tries it.
   private static let attempts = 4
@@ -61,7 +72,7 @@ struct Daemon: Sendable {
   /// The manager of the instance that options name.
   init(_ instance: InstanceOptions) {
     directories = instance.directories
-    timeout = .seconds(instance.timeout)
+    timeout = instance.patience
   }
 
   /// A client of the manager, whether one runs or not.

@@ -17,6 +17,8 @@ series=${2:-}
 export PATH="$programs:/usr/sbin:/sbin:$PATH"
 scratch=$(mktemp -d /tmp/ashlar-kernel-test.XXXXXX)
 export ASHLAR_ROOT=$scratch/root ASHLAR_RUN=$scratch/run
+# The machine is emulated, 10 to 20 times slower: who waits for a manager waits longer, too.
+export ASHLAR_TIMEOUT=120
 report=$scratch/report
 # For one check, in seconds: many times what the slowest takes under emulation. A long one has its own:
 # limit=600 check …

@@ -3,6 +3,8 @@
 export PATH="$programs:/usr/sbin:/sbin:$PATH"
 scratch=$(mktemp -d /tmp/ashlar-sb-test.XXXXXX)
 export ASHLAR_ROOT=$scratch/root ASHLAR_RUN=$scratch/run
+# The machine is emulated, 10 to 20 times slower: who waits for a manager waits longer, too.
+export ASHLAR_TIMEOUT=120
 modprobe -a loop dm_mod dm_snapshot dm_thin_pool ext4
 mkdir "$ASHLAR_ROOT" "$ASHLAR_RUN" "$scratch/mnt"
 mkfifo "$scratch/questions" "$scratch/answers"
