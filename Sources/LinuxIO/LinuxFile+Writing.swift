@@ -68,7 +68,11 @@ extension LinuxFile {
   }
 
   public func punchHole(_ range: Range<UInt64>) async throws(BlockError) {
-    try allocate(range, clinux_PUNCH_HOLE, "punch a hole into")
+    do {
+      try allocate(range, clinux_PUNCH_HOLE, "punch a hole into")
+    } catch  where isHeldByAnother(error) {
+      try writeZeros(range)
+    }
     residency?.forget(
       offset: Int(truncatingIfNeeded: range.lowerBound),
       byteCount: Int(clamping: range.upperBound - range.lowerBound))
@@ -77,9 +81,16 @@ extension LinuxFile {
   public func zero(_ range: Range<UInt64>) async throws(BlockError) {
     do {
       try allocate(range, clinux_ZERO_RANGE, "zero")
-    } catch  where error.kind == .unsupported {
+    } catch  where error.kind == .unsupported || isHeldByAnother(error) {
       try writeZeros(range)
     }
+  }
+
+  /// Whether the kernel refuses to empty a range of a device whose pages are dirty while somebody else has it for himself.
+  ///
+  /// So it is with what is shared, and beneath a loop device, which says EIO for it.
+  private func isHeldByAnother(_ error: BlockError) -> Bool {
+    isBlockDevice && (error.errno == .resourceBusy || error.errno == .ioError)
   }
 
   private func allocate(_ range: Range<UInt64>, _ mode: Int32, _ step: String) throws(BlockError) {
@@ -96,7 +107,7 @@ extension LinuxFile {
     }
   }
 
-  /// For file systems that cannot zero a range (tmpfs): writes the zeros.
+  /// Where a range cannot be zeroed (on tmpfs, say): writes the zeros.
   private func writeZeros(_ range: Range<UInt64>) throws(BlockError) {
     let zeros = [UInt8](repeating: 0, count: Limits.requestBytes)
     var offset = range.lowerBound

@@ -35,7 +35,7 @@ public final class LinuxFile: BlockFile {
   public init(_ path: String, for access: FileAccess) throws(BlockError) {
     // Not blocking, or opening a FIFO would wait for a writer.
     let flags = (access == .readOnly ? O_RDONLY : O_RDWR) | O_NONBLOCK
-    let descriptor = try Descriptor.open(path, flags)
+    var descriptor = try Descriptor.open(path, flags)
     let status = try Self.status(of: descriptor, path)
     let byteCount: UInt64
     switch status.st_mode & S_IFMT {
@@ -54,6 +54,9 @@ public final class LinuxFile: BlockFile {
       throw BlockError(
         .invalidArgument, step: "open", object: path, cause: "it is neither a file nor a block device",
         remedy: "Name a file or a block device.")
+    }
+    if isBlockDevice && access == .readWrite {
+      descriptor = try WriteClaim.exclusive(descriptor, path)
     }
     let claim =
       access == .readOnly

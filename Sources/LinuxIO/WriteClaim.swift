@@ -28,7 +28,7 @@ struct WriteClaim: Sendable {
   /// Claims an open file or block device.
   ///
   /// - Parameters:
-  ///   - descriptor: It, open for writing.
+  ///   - descriptor: It, open for writing; a block device that is not shared, as ``exclusive(_:_:)`` opens it.
   ///   - path: What it is called.
   ///   - status: What stat(2) says of it.
   ///   - isShared: Whether mounts, other devices and loop devices are put up with; locks are not.
@@ -36,8 +36,6 @@ struct WriteClaim: Sendable {
   init(
     of descriptor: borrowing Descriptor, _ path: String, _ status: stat, isShared: Bool
   ) throws(BlockError) {
-    let isDevice = status.st_mode & S_IFMT == S_IFBLK
-    if isDevice && !isShared { try exclude(path, "/proc/self/fd/\(descriptor.raw)", O_RDWR) }
     try lock(descriptor, path)
     let stack = try StorageStack(beneath: status)
     for loop in stack.shown { try claim(loop, of: path, isShared: isShared) }
@@ -46,12 +44,26 @@ struct WriteClaim: Sendable {
     guard others.isEmpty else { throw Self.busy(path, Self.described(others), Self.remedy(others)) }
   }
 
+  /// Opens a block device anew, for ourselves alone.
+  ///
+  /// What is zeroed or trimmed must be so through this open file: through another one beside it the kernel cannot drop
+  /// the pages of what was just written, and answers EBUSY (block/bdev.c: `truncate_bdev_range`).
+  ///
+  /// - Throws: `busy` with who has it; others by errno.
+  static func exclusive(
+    _ descriptor: borrowing Descriptor, _ path: String
+  ) throws(BlockError) -> Descriptor {
+    try exclude(path, "/proc/self/fd/\(descriptor.raw)", O_RDWR)
+  }
+
   /// Takes a block device for ourselves (open(2): `O_EXCL` without `O_CREAT`).
-  private mutating func exclude(_ path: String, _ node: String, _ access: Int32) throws(BlockError) {
+  private static func exclude(
+    _ path: String, _ node: String, _ access: Int32
+  ) throws(BlockError) -> Descriptor {
     do throws(BlockError) {
-      held.append(Held(try Descriptor.open(node, access | O_EXCL | O_NONBLOCK)))
+      return try Descriptor.open(node, access | O_EXCL | O_NONBLOCK)
     } catch  where error.errno == .resourceBusy {
-      throw Self.busy(
+      throw busy(
         path,
         BlockDevice.claimants(of: path) ?? "somebody has it for himself alone, as one who mounts it does",
         "Unmount it, or take that device apart")
@@ -63,7 +75,7 @@ struct WriteClaim: Sendable {
     _ loop: LoopDevice.Shown, of path: String, isShared: Bool
   ) throws(BlockError) {
     if loop.status.device != nil {
-      if !isShared { try exclude(loop.backing, loop.backing, O_RDONLY) }
+      if !isShared { held.append(Held(try Self.exclude(loop.backing, loop.backing, O_RDONLY))) }
       return
     }
     do throws(BlockError) {

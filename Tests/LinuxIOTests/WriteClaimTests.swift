@@ -83,6 +83,31 @@ import Testing
     _ = try LinuxFile(device.path, for: .readWrite)
   }
 
+  /// The kernel empties dirty pages only for whoever has the device for himself.
+  @Test func whatWasJustWrittenCanBeZeroedAndTrimmed() async throws {
+    let below = try loop(over: path)
+    try await expectZeroing(try LinuxFile(below.path, for: .readWrite))
+    // A loop device over one that we have for ourselves is not the kernel's own user of it.
+    let above = try loop(over: below.path)
+    try await expectZeroing(try LinuxFile(above.path, for: .readWrite))
+    let holder = try Descriptor.open(above.path, O_RDONLY | O_EXCL)
+    try await expectZeroing(try LinuxFile(above.path, for: .sharedReadWrite))
+    try holder.close(step: "close", object: above.path)
+  }
+
+  private func expectZeroing(_ file: LinuxFile) async throws {
+    let ones = [UInt8](repeating: 1, count: 1 << 20)
+    for empty in [file.zero, file.punchHole] {
+      for _ in 0..<20 {
+        try await file.write(at: 0, from: ones.span.bytes, isDurable: false)
+        try await empty(4096..<(1 << 20) - 4096)
+        let found = try await file.bytes(at: 0, byteCount: ones.count, using: Workspace())
+        #expect(found.firstIndex(of: 0) == 4096 && found.lastIndex(of: 0) == (1 << 20) - 4097)
+        #expect(!found[4096..<(1 << 20) - 4096].contains { $0 != 0 })
+      }
+    }
+  }
+
   @Test func loopDevicesOverLoopDevicesAreSeen() throws {
     let below = try loop(over: path)
     let above = try loop(over: below.path)
