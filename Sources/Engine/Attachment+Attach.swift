@@ -13,9 +13,12 @@ extension Attachment {
   func attach(_ start: ServerOrder.Start) async throws(BlockError) {
     do throws(BlockError) {
       // The row is written before anything exists that it speaks of.
+      try context.onStep("begin")
       try context.journal.insert(row)
+      try context.onStep("write the row")
       try checkIsWanted()
       try await objects.prepare()
+      try context.onStep("prepare")
       try checkIsWanted()
       let status: ServerStatus
       if objects.hasServer {
@@ -26,19 +29,25 @@ extension Attachment {
       try checkIsWanted()
       if let device = try await objects.makeDevice(status) {
         row.device = device
+        try context.onStep("make the device")
         try context.journal.save(row)
+        try context.onStep("write the device")
         // Of what another process serves only the kernel knows the size.
         let byteCount = objects.hasServer ? status.size : try BlockDevice.byteCount(ofNode: device)
         try await DeviceCheck.check(
           device, byteCount: byteCount, within: context.deadlines.readBack, clock: context.services.clock)
         AttachCourse.note("\(device) has \(byteCount) bytes; its first and last block were read back")
+        try context.onStep("check the device")
         try publish(device)
         AttachCourse.note("\(context.directories.link(id)) leads to \(device)")
+        try context.onStep("make the link")
       }
       try checkIsWanted()
       row.state = AttachmentState.attached.rawValue
       try context.journal.save(row)
+      try context.onStep("write that it is attached")
       if objects.hasServer { try commit() }
+      try context.onStep("commit")
       state = .attached
     } catch {
       await undo()
@@ -61,7 +70,9 @@ extension Attachment {
       "the data server has opened the image: \(status.format ?? "unknown format"), \(status.layers) layers, "
         + "\(status.size) bytes, \(status.readOnly ? "read-only" : "read-write")")
     try row.note(status)
+    try context.onStep("serve")
     try context.journal.save(row)
+    try context.onStep("write what is served")
     return status
   }
 
@@ -88,7 +99,9 @@ extension Attachment {
     row.serverStart = server.map { Int64($0.startTime) }
     // First, so that its end is noticed whatever fails from here on.
     try reap(pid)
+    try context.onStep("start the server")
     try context.journal.save(row)
+    try context.onStep("write the server")
     let link = try ServerLink(path)
     connect(link, isOurChild: true)
     var order = ServerOrder(
@@ -97,6 +110,7 @@ extension Attachment {
     order.pin = try row.decodedPin()
     order.flushFailure = try row.decodedFlushFailure()
     try link.send(.attach(order))
+    try context.onStep("send the order")
   }
 
   /// Two queues keep a disk busy on any machine; more than four only wait for each other.
@@ -236,7 +250,9 @@ extension Attachment {
     if row.device == nil || SmallFile.link(link) == row.device { unlink(link) }
     unlink(context.directories.serverSocket(exportName))
     do {
+      try context.onStep("remove link and socket")
       if isListed { try context.journal.remove(id.text) }
+      try context.onStep("remove the row")
     } catch {
       return .failure(error)
     }

@@ -28,7 +28,9 @@ extension Attachment {
         remedy:
           "Remove it where it was made: targetcli, or rmdir in configfs. It goes from here by itself then.")
     }
+    try context.onStep("look for users")
     try note(.detaching)
+    try context.onStep("write that it goes")
     // Killed before, when its attach was given up: there is nothing more to be done to it.
     if let server, server == killed, isServerAlive {
       finishInBackground()
@@ -37,6 +39,7 @@ extension Attachment {
     if objects.outlivesServer { return try await takeApart(force: force, isInUse: usage.isInUse) }
     if let link {
       try link.sendUnlessGone(.detach, request: nextRequest())
+      try context.onStep("tell the server to let go")
       if usage.isInUse && force {
         finishInBackground()
         try await endServerThatHangs()

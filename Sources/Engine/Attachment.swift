@@ -22,6 +22,8 @@ package actor Attachment {
     let checkWriter: @Sendable (String) throws(BlockError) -> Void
     /// Called when an attachment is no more.
     let onGone: @Sendable (Attachment) -> Void
+    /// Called at each step, as ``Manager/Options/onStep``.
+    let onStep: @Sendable (String) throws(BlockError) -> Void
   }
 
   // It waits for the journal's disk, for the kernel, and for programs to start.

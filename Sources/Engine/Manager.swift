@@ -37,18 +37,22 @@ public actor Manager {
     public var putsDamagedAside: Bool
     /// Asked, with its path, before an image is opened for writing: throws if somebody stands on it.
     public var checkWriter: @Sendable (String) throws(BlockError) -> Void
+    /// Called at each step of an attach or detach, with its name; what it throws is that step's failure.
+    public var onStep: @Sendable (String) throws(BlockError) -> Void
 
     /// Makes options; the parameters are those of the properties.
     public init(
       directories: EngineDirectories, launches: ServerLaunches, deadlines: Deadlines = .standard,
       putsDamagedAside: Bool = false,
-      checkWriter: @escaping @Sendable (String) throws(BlockError) -> Void = { _ throws(BlockError) in }
+      checkWriter: @escaping @Sendable (String) throws(BlockError) -> Void = { _ throws(BlockError) in },
+      onStep: @escaping @Sendable (String) throws(BlockError) -> Void = { _ throws(BlockError) in }
     ) {
       self.directories = directories
       self.launches = launches
       self.deadlines = deadlines
       self.putsDamagedAside = putsDamagedAside
       self.checkWriter = checkWriter
+      self.onStep = onStep
     }
   }
 
@@ -68,7 +72,7 @@ public actor Manager {
     let context = Attachment.Context(
       directories: options.directories, journal: journal, services: services,
       log: log, launches: options.launches, deadlines: options.deadlines, bootID: Self.bootID,
-      checkWriter: options.checkWriter, onGone: { post.yield($0) })
+      checkWriter: options.checkWriter, onGone: { post.yield($0) }, onStep: options.onStep)
     let manager = Manager(context, lock, aside)
     Task {
       for await attachment in gone { await manager.forget(attachment) }

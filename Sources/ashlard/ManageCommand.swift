@@ -41,6 +41,9 @@ struct ManageCommand: AsyncParsableCommand {
   @Option(help: .hidden)
   var sandboxFaultFile: String?
 
+  @Option(help: .hidden)
+  var attachmentFaultFile: String?
+
   @Flag(name: .shortAndLong, help: "Log more.")
   var verbose = false
 
@@ -206,7 +209,7 @@ extension ManageCommand {
     let sandboxes = try Sandboxes(
       .init(
         directory: directories.root, putsDamagedAside: recover,
-        onStep: SandboxFault.steps(sandboxFaultFile, log: log)), .linux, log: log)
+        onStep: StepFault.steps(sandboxFaultFile, log: log)), .linux, log: log)
     let manager = try await Manager.start(
       .init(
         directories: directories,
@@ -214,7 +217,7 @@ extension ManageCommand {
         putsDamagedAside: recover,
         checkWriter: { path throws(BlockError) in
           try sandboxes.checkIsNobodys(path, "attach for writing")
-        }), lock, .linux, log: log)
+        }, onStep: StepFault.steps(attachmentFaultFile, log: log)), lock, .linux, log: log)
     if let plan {
       try await backstores.serve(plan, manager, log)
     } else if predecessor == .service {

@@ -4,8 +4,8 @@ import LinuxIO
 import Logging
 import Synchronization
 
-/// A failure, or our sudden end, at one step of the sandboxes: what tests of recovery ask for.
-enum SandboxFault {
+/// A failure, or our sudden end, at one step of sandboxes or attachments: what tests of recovery ask for.
+enum StepFault {
   /// What to do at every step; nothing without a file.
   ///
   /// The file may be written at any time. It holds `STEP:kill` or `STEP:fail`; STEP is a number, counted from 1 since it
