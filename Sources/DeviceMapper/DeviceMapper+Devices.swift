@@ -41,7 +41,8 @@ extension DeviceMapper {
   ///   - uuid: 1 to 128 of these, that no other device has.
   ///   - table: What it is made of.
   ///   - isReadOnly: Whether writes are refused.
-  /// - Throws: `conflict` if name or UUID is taken, what the kernel says of the table with its words.
+  /// - Throws: `conflict` if name or UUID is taken, or if somebody removes it meanwhile; what the kernel says of the
+  ///   table with its words.
   public func create(
     _ name: String, uuid: String, _ table: Table, isReadOnly: Bool = false
   ) throws(BlockError) -> MappedDevice {
@@ -68,6 +69,10 @@ extension DeviceMapper {
     } catch {
       do {
         try remove(.uuid(uuid))
+      } catch let further where further.errno == .noSuchAddressOrDevice {
+        throw BlockError(
+          .conflict, step: "create", object: name, cause: "somebody has removed it before it was usable",
+          remedy: "Try again.", errno: error.errno)
       } catch let further {
         throw error.aggravated(by: further, while: "removing what was made of it")
       }

@@ -16,6 +16,8 @@ import SystemPackage
 public final class DeviceMapper: Sendable {
   /// The directory of the nodes.
   public static let directory = "/dev/mapper"
+  /// The driver's node.
+  static let controlPath = "\(directory)/control"
   private let control: Descriptor
   /// Whether udev has not shown a device in time: it is not waited for again.
   let isUdevSilent = Atomic<Bool>(false)
@@ -24,8 +26,13 @@ public final class DeviceMapper: Sendable {
   ///
   /// - Throws: `unavailable` without the driver, others by errno.
   public init() throws(BlockError) {
+    control = try Self.openControl()
+  }
+
+  /// Opens the driver.
+  static func openControl() throws(BlockError) -> Descriptor {
     do {
-      control = try MiscDevice.open("\(Self.directory)/control", driver: "device-mapper")
+      return try MiscDevice.open(controlPath, driver: "device-mapper")
     } catch {
       let isMissing = [.notFound, .unavailable].contains(error.kind)
       throw BlockError(

@@ -46,9 +46,7 @@ public enum AdvisoryLock: Sendable {
     var range = Glibc.flock()
     range.l_type = Int16(isShared ? F_RDLCK : F_WRLCK)
     range.l_whence = Int16(SEEK_SET)
-    while fcntl(descriptor.raw, setOpenFileLock, &range) != 0 {
-      let code = errno
-      if code == EINTR { continue }
+    if let code = failure(of: descriptor, range) {
       if code == EAGAIN || code == EACCES { return .refused }
       guard absences.contains(code) else { throw .lastErrno(step: "lock", object: path) }
       return .weak(
@@ -58,5 +56,35 @@ public enum AdvisoryLock: Sendable {
     return .weak(
       "\(path): its file system refuses flock(2) (\(reason)); it is locked by fcntl(2), which programs of this engine "
         + "heed, and others may not")
+  }
+
+  /// Takes one byte of an open file, which may be a device, without waiting; others may have its other bytes.
+  ///
+  /// - Parameters:
+  ///   - offset: Which byte; the file need not have it.
+  ///   - descriptor: The file, open for writing; the byte is free again when its last descriptor is closed.
+  ///   - path: What it is called.
+  /// - Returns: Whether it is ours; `false` if somebody else has it.
+  /// - Throws: By errno.
+  public static func takeByte(
+    _ offset: UInt32, of descriptor: borrowing Descriptor, _ path: String
+  ) throws(BlockError) -> Bool {
+    var range = Glibc.flock()
+    range.l_type = Int16(F_WRLCK)
+    range.l_whence = Int16(SEEK_SET)
+    range.l_start = off_t(offset)
+    range.l_len = 1
+    guard let code = failure(of: descriptor, range) else { return true }
+    if code == EAGAIN || code == EACCES { return false }
+    throw BlockError(errno: Errno(rawValue: code), step: "lock a byte of", object: path)
+  }
+
+  /// Sets an open file description lock; the error number if that is refused.
+  private static func failure(of descriptor: borrowing Descriptor, _ range: Glibc.flock) -> Int32? {
+    var range = range
+    while fcntl(descriptor.raw, setOpenFileLock, &range) != 0 {
+      if errno != EINTR { return errno }
+    }
+    return nil
   }
 }

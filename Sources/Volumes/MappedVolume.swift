@@ -36,6 +36,8 @@ public struct VolumeMapper: Sendable {
   private let clock: any HostClock
   /// How long an unmap waits for those who have the device open for a moment.
   public static let deadline = Duration.seconds(5)
+  /// How long a map or unmap waits for another one of the same name.
+  public static let patience = Duration.seconds(15)
 
   /// Makes a mapper.
   ///
@@ -79,7 +81,8 @@ public struct VolumeMapper: Sendable {
   ///   - isUnconfirmedTaken: Whether a volume will do whose content nobody has read; otherwise it is read.
   /// - Returns: The device; one that is there already for that volume is the answer, too.
   /// - Throws: `invalidArgument` for a bad name, `corrupt` for a content that is not whole, `unsupported` for a later
-  ///   version, `conflict` for a name that is taken, others by errno.
+  ///   version, `conflict` for a name that is taken, `busy` if somebody else is making or removing that device for long,
+  ///   others by errno.
   public func map(
     _ name: String, _ volume: HeaderVolume, isUnconfirmedTaken: Bool = true
   ) async throws(BlockError) -> MappedVolume {
@@ -103,6 +106,8 @@ public struct VolumeMapper: Sendable {
       try volume.checkSize(forImageOf: imageByteCount, layout)
     }
     guard sectors > start else { throw Self.tooSmall(volume, start) }
+    let turn = try await DeviceMapper.turn(at: name, within: Self.patience, clock: clock)
+    defer { withExtendedLifetime(turn) {} }
     if var found = try Self.mapped(name, numbers, of: try await list()) {
       found.state = state
       return found
@@ -206,9 +211,12 @@ public struct VolumeMapper: Sendable {
   /// - Parameters:
   ///   - name: The device's name.
   ///   - isForced: Whether a device goes that this engine has not made, if it is one of a volume.
-  /// - Throws: `conflict` for somebody else's device, `busy` with who uses it.
+  /// - Throws: `conflict` for somebody else's device, `busy` with who uses it, or if somebody else is making or removing
+  ///   it for long.
   public func unmap(_ name: String, isForced: Bool = false) async throws(BlockError) {
     try Self.check(name)
+    let turn = try await DeviceMapper.turn(at: name, within: Self.patience, clock: clock)
+    defer { withExtendedLifetime(turn) {} }
     guard let device = try mapper.info(.name(name)) else { return }
     if !device.uuid.hasPrefix(MappedVolume.uuidPrefix) {
       let isVolume = try await list().contains { $0.name == name }

@@ -2,6 +2,9 @@
 // preloaded, it answers the ioctls of linux/dm-ioctl.h from a list in the process. Tables are kept and told, no block is
 // ever mapped: what a device holds is tested on a real kernel (scripts/test-devicemapper).
 //
+// With DEVICEMAPPER_PAUSE, so many microseconds pass before a table is loaded: whoever removes the device meanwhile is
+// met often, and not once in thousands of times.
+//
 // Devices have a major number that no driver can have, so that a node of one opens nothing.
 //
 // It takes turns by a lock that ThreadSanitizer does not know, and touches callers' memory where it does not look, as a
@@ -17,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 enum { DEVICES = 64, TABLE = 4096, MAJOR = 4095 };
 
@@ -213,6 +217,8 @@ static int about_device(unsigned number, struct dm_ioctl *call, uint32_t capacit
 static int emulate(unsigned number, struct dm_ioctl *call) {
   uint32_t capacity = call->data_size;
   int result = 0;
+  const char *microseconds = getenv("DEVICEMAPPER_PAUSE");
+  if (microseconds && number == DM_TABLE_LOAD_CMD) usleep(atoi(microseconds));
   take();
   switch (number) {
     case DM_VERSION_CMD: break;
