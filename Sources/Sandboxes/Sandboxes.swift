@@ -1,6 +1,7 @@
 import Attachments
 import BlockCore
 import DeviceMapper
+import Glibc
 import Images
 import Journals
 import LinuxIO
@@ -46,6 +47,8 @@ public final class Sandboxes: Sendable {
   let turns = Turns()
   /// Two who keep one directory would take each other's devices for stale ones.
   private let lock: FileLock
+  /// How long the lock may be somebody else's before it counts as taken.
+  private static let patience = Duration.seconds(1)
   let bootID = SmallFile.text("/proc/sys/kernel/random/boot_id") ?? ""
   let watch = Mutex(WatchState())
   let activeTurns = Atomic<Int>(0)
@@ -55,16 +58,16 @@ public final class Sandboxes: Sendable {
 
   /// Opens the sandboxes of a directory; nothing is done to them before ``recover()``.
   ///
-  /// - Throws: `busy` if another process has that directory's sandboxes; `ioError` if the journal cannot be had.
+  /// - Throws: `conflict` if another process has that directory's sandboxes; `ioError` if the journal cannot be had.
   public init(_ options: Options, _ services: HostServices, log: Logger) throws(BlockError) {
     self.options = options
     self.services = services
     self.log = log
     let path = "\(options.directory)/sandboxes.lock"
-    guard let lock = try FileLock.take(path) else {
+    guard let lock = try Self.lock(path, services.clock) else {
       let pid = FileLock.holder(of: path)?.process.pid
       throw BlockError(
-        .busy, step: "open the sandboxes of", object: options.directory,
+        .conflict, step: "open the sandboxes of", object: options.directory,
         cause: "another manager has that directory\(pid.map { " (process \($0))" } ?? "")",
         remedy:
           "Stop that one\(pid.map { " (kill \($0); its devices stay)" } ?? ""), or give this one a directory of "
@@ -75,6 +78,18 @@ public final class Sandboxes: Sendable {
     (journal, putAside) = try Self.journal(options, services, log)
     bases = BaseImages(journal, services.clock)
     registry = LoopRegistry(instance: journal.instance, log)
+  }
+
+  /// Takes the lock of a directory; `nil` if somebody has it who keeps it.
+  ///
+  /// A program that is just being started by one that has ended holds it for a moment.
+  private static func lock(_ path: String, _ clock: any HostClock) throws(BlockError) -> FileLock? {
+    let end = clock.now + patience
+    while clock.now < end {
+      if let lock = try FileLock.take(path) { return lock }
+      usleep(20_000)
+    }
+    return try FileLock.take(path)
   }
 
   /// Opens the journal; a damaged one is put aside first if that was asked for.

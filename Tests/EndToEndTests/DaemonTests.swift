@@ -142,6 +142,34 @@ extension SerialEndToEndTests {
         try String(contentsOfFile: "\(instance.run)/ashlard.lock", encoding: .utf8).hasSuffix(" ended\n"))
     }
 
+    /// Two managers of one ROOT, each with a RUN of its own: the second one ends before it touches what the first one has.
+    @Test func aSecondManagerOfItsRootIsRefused() throws {
+      let instance = try Instance()
+      let device = try instance.attach("demo", config)
+      let manager = try instance.managerPid()
+      let server = try #require(try instance.inspect("demo").server?.pid)
+      let other = instance.scratch("other")
+      let manage = ["\(Instance.programs)/ashlard", "manage", "--root", instance.root, "--run", other]
+      let command = [Instance.command, "ls", "--root", instance.root, "--run", other]
+      for second in [manage, command] {
+        let start = ContinuousClock.now
+        let outcome = try Program.run(second, seconds: 30)
+        #expect(outcome.status == 1 && outcome.errors.contains("(process \(manager))"), "\(outcome)")
+        // Nobody waits for what will not be.
+        #expect(ContinuousClock.now - start < .seconds(15))
+        #expect(!FileManager.default.fileExists(atPath: "\(other)/ashlard.sock"))
+      }
+      let log = try String(contentsOfFile: "\(instance.root)/ashlard.log", encoding: .utf8)
+      // A server that had gone over to another manager would have ended the connection of this one.
+      #expect(!log.contains("demo"), "\(log)")
+      let info = try instance.inspect("demo")
+      #expect(info.state == .attached && info.problem == nil && info.device == device, "\(info)")
+      #expect(info.server?.pid == server && info.requests != nil)
+      #expect(try instance.managerPid() == manager)
+      try instance.detach("demo")
+      try instance.expectNothingLeft()
+    }
+
     /// With few descriptors the manager does not spin, says so, and serves whoever comes when others have gone.
     @Test func connectionsAreBounded() throws {
       let instance = try Instance()
