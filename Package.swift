@@ -179,7 +179,7 @@ let package = Package(
     tests(
       "EndToEndTests",
       [
-        "BlockCore", "LinuxIO", "Attachments", "TestKit", "ashlar", "ashlard",
+        "CLinux", "BlockCore", "LinuxIO", "Attachments", "TestKit", "ashlar", "ashlard",
         .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     tests(
