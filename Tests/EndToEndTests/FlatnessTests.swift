@@ -117,6 +117,35 @@ extension SerialEndToEndTests {
       try instance.detach("same")
     }
 
+    /// The connections of new managers, by what each of them does first and last: a manager itself takes long to start.
+    @Test func aDataServerStaysAsItIsOverConnections() throws {
+      let instance = try Instance()
+      _ = try instance.attach("lasting", config)
+      let server = try #require(try instance.inspect("lasting").server?.pid)
+      #expect(try instance.ashlar("daemon", "stop").status == 0)
+      let socket = try #require(SmallFile.entries("\(instance.run)/servers").first)
+      try expectFlat(server, warmUp: 100, then: Self.count) { count in
+        for _ in 0..<count {
+          let manager = try MessageSocket.connect(to: "\(instance.run)/servers/\(socket)")
+          try expectMessage(from: manager, "status")
+          try manager.send(Array(#"{"hello":{"_0":{"version":2}}}"#.utf8))
+          try manager.send(Array(#"{"report":{"request":1}}"#.utf8))
+          try expectMessage(from: manager, "counters")
+        }
+      }
+      try instance.detach("lasting")
+    }
+
+    private func expectMessage(from server: borrowing MessageSocket, _ kind: String) throws {
+      guard case .message(let bytes, let descriptors) = try server.receive() else {
+        throw EndOfConnection()
+      }
+      for descriptor in descriptors { close(descriptor) }
+      #expect(String(decoding: bytes.prefix(20), as: UTF8.self).contains(kind))
+    }
+
+    private struct EndOfConnection: Error {}
+
     @Test func aDataServerStaysAsItIsOverNewManagers() throws {
       let instance = try Instance()
       _ = try instance.attach("lasting", config)
