@@ -52,13 +52,7 @@ extension SerialEndToEndTests {
     @Test func aFailedFlushIsKnownUntilItIsReset() throws {
       let instance = try Instance()
       let path = instance.scratch("disk.img")
-      #expect(try Program.run(["truncate", "-s", "16M", path]).status == 0)
-      try buildFault(instance)
-      let start = try instance.shell(
-        "LD_PRELOAD=\(instance.scratch("fault.so")) FAULT_FILE=\(path) ashlar daemon start")
-      try #require(start.status == 0, "\(start.errors)")
-      let device = try instance.attach("disk", "raw:\(path)")
-      let flush = ["dd", "if=/dev/zero", "of=\(device)", "bs=4k", "count=1", "conv=fsync", "status=none"]
+      let flush = try attachWithFault(instance, path)
       #expect(try Program.run(flush).status == 0)
       try instance.scratch.write("disk.img.fails", text: "")
       #expect(try Program.run(flush).status != 0)
@@ -79,6 +73,38 @@ extension SerialEndToEndTests {
       #expect(missing.status == 1 && missing.errors.contains("nothing is attached"), "\(missing.errors)")
       try instance.detach("disk")
       #expect(try instance.ashlar("daemon", "stop").status == 0)
+    }
+
+    /// The same where no manager is told of it: the next one hears of it when it connects.
+    @Test func aFlushThatFailsWithoutAManagerIsKnownToTheNext() throws {
+      let instance = try Instance()
+      let path = instance.scratch("disk.img")
+      let flush = try attachWithFault(instance, path)
+      #expect(try instance.ashlar("daemon", "stop").status == 0)
+      try instance.scratch.write("disk.img.fails", text: "")
+      #expect(try Program.run(flush).status != 0)
+      #expect(unlink(instance.scratch("disk.img.fails")) == 0)
+      try expectProblem(instance, path)
+      #expect(try Program.run(flush).status != 0)
+      let reset = try instance.ashlar("reset", "disk", "--flush-error")
+      #expect(reset.status == 0, "\(reset.errors)")
+      #expect(try instance.inspect("disk").problem == nil)
+      #expect(try Program.run(flush).status == 0)
+      try instance.detach("disk")
+      #expect(try instance.ashlar("daemon", "stop").status == 0)
+    }
+
+    /// Attaches a new file, whose data server's flushes fail when told to.
+    ///
+    /// - Returns: The command that writes and flushes.
+    private func attachWithFault(_ instance: Instance, _ path: String) throws -> [String] {
+      #expect(try Program.run(["truncate", "-s", "16M", path]).status == 0)
+      try buildFault(instance)
+      let start = try instance.shell(
+        "LD_PRELOAD=\(instance.scratch("fault.so")) FAULT_FILE=\(path) ashlar daemon start")
+      try #require(start.status == 0, "\(start.errors)")
+      let device = try instance.attach("disk", "raw:\(path)")
+      return ["dd", "if=/dev/zero", "of=\(device)", "bs=4k", "count=1", "conv=fsync", "status=none"]
     }
 
     private func expectProblem(_ instance: Instance, _ path: String) throws {
