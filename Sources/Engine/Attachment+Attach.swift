@@ -97,8 +97,15 @@ extension Attachment {
     server = ProcessIdentity(pid: pid)
     row.serverPid = pid
     row.serverStart = server.map { Int64($0.startTime) }
-    // First, so that its end is noticed whatever fails from here on.
-    try reap(pid)
+    do throws(BlockError) {
+      // First, so that its end is noticed whatever fails from here on.
+      try reap(pid)
+    } catch {
+      // No thread is to be had that waits for it; it has no order yet, and ends at once.
+      server?.kill()
+      _ = ChildProcess.waitForEnd(of: pid)
+      throw error
+    }
     try context.onStep("start the server")
     try context.journal.save(row)
     try context.onStep("write the server")
