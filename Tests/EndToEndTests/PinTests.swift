@@ -109,7 +109,7 @@ extension SerialEndToEndTests {
 
     private func expectProblem(_ instance: Instance, _ path: String) throws {
       // The data server tells it beside the answer that the kernel gets.
-      for _ in 0..<100 where try instance.inspect("disk").problem == nil { usleep(20_000) }
+      #expect(Waiting.until { (try? instance.inspect("disk"))?.problem != nil })
       let info = try instance.inspect("disk")
       #expect(info.state == .attached)
       #expect(
