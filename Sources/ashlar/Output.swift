@@ -19,7 +19,7 @@ enum Output {
     write(shown(text) + "\n", to: STDOUT_FILENO)
   }
 
-  /// A line for a human beside the result.
+  /// A line for a human beside the result; dropped if there is nobody to tell.
   static func note(_ text: String) {
     write(shown(text) + "\n", to: STDERR_FILENO)
   }
@@ -80,15 +80,20 @@ enum Output {
     while !rest.isEmpty {
       let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
       if count < 0 && errno == EINTR { continue }
-      guard count > 0 else { giveUp(descriptor, Errno(rawValue: errno)) }
+      if count <= 0 {
+        let code = Errno(rawValue: errno)
+        // Beside the result, and there is no other place for it: it must not cost the result, nor what is still to do.
+        if descriptor == STDERR_FILENO { return }
+        giveUp(code)
+      }
       rest = rest.dropFirst(count)
     }
   }
 
   /// Ends with status 1: what was done stays done, and the answer could not be given.
-  private static func giveUp(_ descriptor: Int32, _ code: Errno) -> Never {
-    // Whoever reads no more has what he wanted; and for what cannot be said on standard error there is no other place.
-    if descriptor == STDOUT_FILENO && code != .brokenPipe {
+  private static func giveUp(_ code: Errno) -> Never {
+    // Whoever reads no more has what he wanted.
+    if code != .brokenPipe {
       say("\(BlockError(errno: code, step: "write the answer to", object: "standard output"))")
     }
     exit(1)
