@@ -129,6 +129,8 @@ extension LinuxFile {
     var position = off_t(start)
     while UInt64(position) < byteCount {
       let data = lseek(descriptor.raw, position, SEEK_DATA)
+      // Block devices know of no holes.
+      if data < 0 && errno == EINVAL && isBlockDevice { return [start..<byteCount] }
       if data < 0 && errno == ENXIO { break }
       guard data >= 0 else { throw .lastErrno(step: "seek the data of", object: name) }
       let hole = lseek(descriptor.raw, data, SEEK_HOLE)
