@@ -36,9 +36,31 @@ public struct ImageReference: Sendable, Hashable, CustomStringConvertible {
   ///
   /// - Parameters:
   ///   - text: What the user wrote.
-  ///   - directory: What a relative path counts from.
-  /// - Throws: `invalidArgument` for an empty path, `unsupported` for a scheme that is not known.
-  public init(_ text: String, relativeTo directory: String) throws(BlockError) {
+  ///   - directory: What a relative path counts from; asked for if there is one, since there may be no directory.
+  /// - Throws: `invalidArgument` for an empty path, `unsupported` for a scheme that is not known; what asking for the
+  ///   directory throws.
+  public init(
+    _ text: String, relativeTo directory: @autoclosure () throws(BlockError) -> String
+  ) throws(BlockError) {
+    let (scheme, path) = try Self.parts(of: text)
+    self.init(scheme, path, relativeTo: path.hasPrefix("/") ? "/" : try directory())
+  }
+
+  /// Reads a reference as a program writes it, who knows no directory that a path could count from.
+  ///
+  /// - Parameter text: As for a user, with a path from / on.
+  /// - Throws: As for a user, and `invalidArgument` for a relative path.
+  public init(absolute text: String) throws(BlockError) {
+    let (scheme, path) = try Self.parts(of: text)
+    guard path.hasPrefix("/") else {
+      throw BlockError(
+        .invalidArgument, step: "read the image reference", object: "\"\(text)\"",
+        cause: "it is no absolute path of a file", remedy: "Write the path from / on.")
+    }
+    self.init(scheme, path, relativeTo: "/")
+  }
+
+  private static func parts(of text: String) throws(BlockError) -> (Scheme?, String) {
     var scheme: Scheme?
     var path = Substring(text)
     if let colon = text.firstIndex(of: ":"), Self.isScheme(text[..<colon]) {
@@ -58,7 +80,7 @@ public struct ImageReference: Sendable, Hashable, CustomStringConvertible {
         .invalidArgument, step: "read the image reference", object: text.isEmpty ? "\"\"" : text,
         cause: "the path is empty", remedy: "Name a file.")
     }
-    self.init(scheme, String(path), relativeTo: directory)
+    return (scheme, String(path))
   }
 
   /// What a URI's scheme looks like (RFC 3986, 3.1), in lower case.

@@ -1,5 +1,6 @@
 import BlockCore
 import Glibc
+import SystemPackage
 
 /// What a program is given by the system as bytes and sees as text.
 ///
@@ -28,6 +29,20 @@ public enum ProgramText {
     guard let path = getcwd(nil, 0) else { throw .lastErrno(step: "find", object: "the working directory") }
     defer { free(path) }
     return try text(path)
+  }
+
+  /// A path as a user writes it, made absolute: the working directory, which may be gone, is asked for only if need be.
+  ///
+  /// - Throws: As ``workingDirectory()``.
+  public static func absolute(_ path: String) throws(BlockError) -> String {
+    path.hasPrefix("/") ? path : FilePath(try workingDirectory()).pushing(FilePath(path)).string
+  }
+
+  /// Has the process keep its own rights to what it makes, whatever its umask takes away; to be called first.
+  ///
+  /// Others' are the umask's business.
+  public static func keepRightsOfOwner() {
+    umask(umask(0o077) & 0o077)
   }
 
   /// A path that the system gives.

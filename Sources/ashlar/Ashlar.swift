@@ -19,6 +19,7 @@ struct Ashlar: AsyncParsableCommand {
   /// Exit status 0 for success, 1 for a failure, 2 for a wrong call.
   static func main() async {
     signal(SIGPIPE, SIG_IGN)
+    ProgramText.keepRightsOfOwner()
     occupyStandardStreams()
     do throws(BlockError) {
       try ProgramText.checkArguments()

@@ -60,12 +60,11 @@ struct AttachCommand: AsyncParsableCommand {
     let isForTCMU = transport == TransportChoice.tcmu.rawValue
     let id = try AttachmentID(
       id, atMost: isForTCMU ? Limits.targetIDBytes : Limits.attachmentIDBytes)
-    let directory = try ProgramText.workingDirectory()
     let reference: ImageReference
     if let config {
-      reference = ImageReference(.overlaybd, config, relativeTo: directory)
+      reference = ImageReference(.overlaybd, try ProgramText.absolute(config), relativeTo: "/")
     } else {
-      reference = try ImageReference(image ?? "", relativeTo: directory)
+      reference = try ImageReference(image ?? "", relativeTo: try ProgramText.workingDirectory())
     }
     var request = AttachRequest(
       id: id.text, image: "\(reference)", transport: transport, readOnly: readOnly)

@@ -50,8 +50,7 @@ extension OverlaybdAttacher {
       let id = try AttachmentID(id, atMost: Limits.targetIDBytes)
       _ = try DeviceNames(id: id.text)
       try HostSupport.require(.tcmu)
-      let reference = ImageReference(
-        .overlaybd, config, relativeTo: try ProgramText.workingDirectory())
+      let reference = ImageReference(.overlaybd, try ProgramText.absolute(config), relativeTo: "/")
       var request = AttachRequest(
         id: id.text, image: "\(reference)", transport: transport, readOnly: nil)
       request.withDevID = withDevID

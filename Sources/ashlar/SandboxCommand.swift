@@ -48,11 +48,10 @@ struct SandboxCommand: AsyncParsableCommand {
     var json = false
 
     func run() async throws {
-      let directory = try ProgramText.workingDirectory()
-      var request = SandboxRequest(name: name, base: ImageReference(.raw, base, relativeTo: directory).path)
+      var request = SandboxRequest(name: name, base: try ProgramText.absolute(base))
       request.size = try size.map(SandboxOptions.bytes)
       request.quota = try quota.map(SandboxOptions.bytes)
-      request.store = store.map { ImageReference(.raw, $0, relativeTo: directory).path }
+      request.store = try store.map { (path) throws(BlockError) in try ProgramText.absolute(path) }
       request.driver = try driver.map(SandboxOptions.driver)
       request.rawBytes = rawBytes ? true : nil
       let info: SandboxInfo = try await instance.withManager { [request] client async throws(BlockError) in

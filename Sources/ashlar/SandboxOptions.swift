@@ -92,7 +92,7 @@ extension SandboxCommand {
     var force = false
 
     func run() async throws {
-      let path = ImageReference(.raw, file, relativeTo: try ProgramText.workingDirectory()).path
+      let path = try ProgramText.absolute(file)
       let body = SandboxTarget(target: path, replace: force)
       let options = self.options
       let reply: FlattenReply = try await ProgressBar("flatten").show { progress async throws(BlockError) in

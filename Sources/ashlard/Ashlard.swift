@@ -15,6 +15,7 @@ struct Ashlard: AsyncParsableCommand {
 
   /// Refuses arguments that would be taken for others; then as any command.
   static func main() async {
+    ProgramText.keepRightsOfOwner()
     do throws(BlockError) {
       try ProgramText.checkArguments()
     } catch {
