@@ -38,6 +38,14 @@ public struct EngineDirectories: Sendable, Hashable {
       root: place(root, "ASHLAR_ROOT", Self.standard.root), run: place(run, "ASHLAR_RUN", Self.standard.run))
   }
 
+  /// What is wrong with options that name directories, in words; `nil` if nothing is.
+  ///
+  /// An empty one is a script's variable that was not set: another instance would be meant than the one that is taken.
+  public static func refusal(root: String?, run: String?) -> String? {
+    let empty = [("--root", root), ("--run", run)].first { $0.1?.isEmpty == true }
+    return empty.map { "\($0.0) is empty: name a directory, or leave the option out." }
+  }
+
   /// The journal.
   public var journal: String { "\(root)/journal.sqlite" }
   /// The journal of the sandboxes that are kept in a directory; those of an instance are in its root.
@@ -67,6 +75,14 @@ public struct EngineDirectories: Sendable, Hashable {
   /// - Throws: `invalidArgument` if sockets' paths would be too long; by errno, with the path that could not be
   ///   made.
   public func make() throws(BlockError) {
+    try checkLength()
+    for directory in all { try Self.make(directory) }
+  }
+
+  /// Checks that sockets can be in the run directory; to be asked before anybody looks for one.
+  ///
+  /// - Throws: `invalidArgument` if their paths would be too long.
+  public func checkLength() throws(BlockError) {
     let length = serverSocket(String(repeating: "0", count: UInt64.bitWidth / 4)).utf8.count
     guard length <= MessageSocket.pathLimit else {
       throw BlockError(
@@ -75,7 +91,6 @@ public struct EngineDirectories: Sendable, Hashable {
           "sockets in it would have paths of \(length) bytes, and \(MessageSocket.pathLimit) are allowed",
         remedy: "Choose a shorter one (--run, ASHLAR_RUN).")
     }
-    for directory in all { try Self.make(directory) }
   }
 
   /// All of them.

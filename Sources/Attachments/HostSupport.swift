@@ -63,7 +63,7 @@ public enum HostSupport {
   public static func report(_ directories: EngineDirectories) -> Report {
     let needed = [
       root, device("/dev/fuse", "fuse", "FUSE"), device("/dev/loop-control", "loop", "loop devices"),
-      kernelVersion, openFiles, directory("state", directories.root), directory("run", directories.run),
+      kernelVersion, openFiles, directory("state", directories.root), runDirectory(directories),
     ]
     let missing = needed.filter { !$0.isAvailable }
     let reason =
@@ -127,6 +127,15 @@ public enum HostSupport {
     return Finding(
       "open files", limit >= openFilesNeeded, "a process that is started here may have \(limit)",
       remedy: "Raise that to \(openFilesNeeded) or more: ulimit -n (LimitNOFILE= of a service).")
+  }
+
+  private static func runDirectory(_ directories: EngineDirectories) -> Finding {
+    do throws(BlockError) {
+      try directories.checkLength()
+    } catch {
+      return Finding("run directory", false, "\(error.object): \(error.cause)", remedy: error.remedy)
+    }
+    return directory("run", directories.run)
   }
 
   private static func directory(_ name: String, _ path: String) -> Finding {

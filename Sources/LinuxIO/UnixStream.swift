@@ -49,12 +49,15 @@ enum SocketAddress {
   /// Bytes that a path may have.
   static let pathLimit = MemoryLayout.size(ofValue: sockaddr_un().sun_path) - 1
 
-  /// Runs a body with the address of a path; -1 if the path is too long for one.
+  /// Runs a body with the address of a path; -1, and `ENAMETOOLONG`, if the path is too long for one.
   static func withAddress(
     _ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32
   ) -> Int32 {
     var address = sockaddr_un()
-    guard path.utf8.count <= pathLimit else { return -1 }
+    guard path.utf8.count <= pathLimit else {
+      errno = ENAMETOOLONG
+      return -1
+    }
     address.sun_family = sa_family_t(AF_UNIX)
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
     return withUnsafePointer(to: &address) { pointer in

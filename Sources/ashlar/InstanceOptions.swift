@@ -20,6 +20,12 @@ struct InstanceOptions: ParsableArguments {
   )
   var timeout: UInt16?
 
+  func validate() throws {
+    if let refusal = EngineDirectories.refusal(root: root, run: runDirectory) {
+      throw ValidationError(refusal)
+    }
+  }
+
   /// How long a manager may take to answer, if nobody says.
   private static let usualTimeout: UInt16 = 10
 
@@ -83,9 +89,12 @@ struct Daemon: Sendable {
 
   /// Whether a manager listens.
   ///
-  /// - Throws: `permissionDenied` if the caller may not speak to it.
+  /// - Throws: `permissionDenied` if the caller may not speak to it; `invalidArgument` if none can listen there.
   var isRunning: Bool {
-    get throws(BlockError) { try UnixStream.isListening(at: directories.apiSocket) }
+    get throws(BlockError) {
+      try directories.checkLength()
+      return try UnixStream.isListening(at: directories.apiSocket)
+    }
   }
 
   /// A client of the manager that runs, or of one that is started for it.

@@ -47,6 +47,12 @@ struct ManageCommand: AsyncParsableCommand {
   @Flag(name: .shortAndLong, help: "Log more.")
   var verbose = false
 
+  func validate() throws {
+    if let refusal = EngineDirectories.refusal(root: root, run: runDirectory) {
+      throw ValidationError(refusal)
+    }
+  }
+
   func run() async throws {
     let log = Ashlard.logger("ashlard", isVerbose: verbose)
     let openFiles = prepareProcess(log)
