@@ -19,6 +19,77 @@ extension SerialEndToEndTests {
       try instance.detach("a")
     }
 
+    /// What cannot be said beside the result is dropped: it costs neither the result nor what is still to do.
+    @Test func nobodyIsThereToBeTold() throws {
+      let instance = try Instance()
+      // Of this, the attach has something to note.
+      let image = try instance.scratch.write(
+        "noted.json",
+        text: #"{"lowers": [{"file": "\#(Fixtures.path("ext4/layer1.obd.tar"))"}], "recordTracePath": "/x"}"#)
+      for place in ["2> /dev/full", "2>&-"] {
+        let attached = try instance.shell("ashlar attach -v --id a --config \(image) \(place)")
+        #expect(attached.status == 0 && attached.line.hasPrefix("/dev/loop"), "\(place): \(attached.line)")
+        let detached = try instance.shell("ashlar detach -v --id a --json \(place)")
+        #expect(detached.status == 0 && detached.output.contains("true"), "\(place): \(detached.output)")
+        let refused = try instance.shell("ashlar attach --id a --json raw:/missing \(place)")
+        #expect(refused.status == 1 && refused.output.contains("notFound"), "\(place): \(refused.output)")
+      }
+      try instance.expectNothingLeft()
+    }
+
+    /// Whatever the umask takes away, what is made can be used by its owner, also by one without privileges.
+    @Test func theOwnerKeepsHisRights() throws {
+      let instance = try Instance()
+      try instance.scratch.write("raw", [UInt8](repeating: 0, count: 4096))
+      let outcome = try instance.shell(
+        """
+        set -e; cd \(instance.scratch("")); umask 777
+        ashlar attach --id u raw:raw; ashlar image extract raw:raw out.raw
+        stat -c '%a %n' out.raw "$ASHLAR_ROOT" "$ASHLAR_RUN" "$ASHLAR_RUN/dev" "$ASHLAR_RUN/servers" "$ASHLAR_ROOT/ashlard.log"
+        ashlar detach --id u
+        """)
+      #expect(outcome.status == 0, "\(outcome.errors)")
+      let modes = outcome.output.split(separator: "\n").filter { !$0.hasPrefix("/dev/") }.map {
+        $0.split(separator: " ")[0]
+      }
+      #expect(modes == ["600", "700", "700", "700", "700", "600"], "\(outcome.output)")
+    }
+
+    /// Of a run directory in which no socket can be, everybody says so, and an empty one is nobody's.
+    @Test func aRunDirectoryThatIsTooLongOrEmptyIsRefused() throws {
+      let instance = try Instance()
+      let long = "/tmp/" + String(repeating: "1", count: 100)
+      for command in [
+        ["ls"], ["attach", "--id", "x", config], ["daemon", "stop"], ["daemon", "status"],
+        ["detach", "--id", "x"],
+      ] {
+        let outcome = try instance.ashlar(command + ["--run", long])
+        #expect(
+          outcome.status == 1 && outcome.errors.contains("Choose a shorter one (--run, ASHLAR_RUN)"),
+          "\(command): \(outcome.errors)")
+      }
+      let doctor = try instance.ashlar("doctor", "--run", long)
+      #expect(doctor.output.contains("no   run directory: \(long)"), "\(doctor.output)")
+      for option in ["--run", "--root"] {
+        let outcome = try instance.ashlar("ls", option, "")
+        #expect(outcome.status == 2 && outcome.errors.contains("\(option) is empty"), "\(outcome.errors)")
+        let manager = try Program.run(["\(Instance.programs)/ashlard", "manage", option, ""])
+        #expect(manager.status == 64 && manager.errors.contains("\(option) is empty"), "\(manager.errors)")
+      }
+    }
+
+    /// A directory that was removed is nobody's concern whose paths are absolute.
+    @Test func absolutePathsNeedNoWorkingDirectory() throws {
+      let instance = try Instance()
+      let outcome = try instance.shell(
+        """
+        set -e; cd \(instance.scratch("")); truncate -s 64K r.img; file=$PWD/r.img; mkdir gone; cd gone; rmdir ../gone
+        ashlar image verify "raw:$file"; ashlar attach --id g "raw:$file"; ashlar detach --id g
+        ! ashlar attach --id g raw:r.img
+        """)
+      #expect(outcome.status == 0 && outcome.errors.contains("the working directory"), "\(outcome.errors)")
+    }
+
     @Test func aConfigurationIsTheSameImageUnderAnyScheme() throws {
       let instance = try Instance()
       let device = try instance.attach("a", config)
