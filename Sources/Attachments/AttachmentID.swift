@@ -77,11 +77,4 @@ extension AttachmentID {
     components.path = "/\(text)"
     return String(components.percentEncodedPath.dropFirst())
   }
-
-  /// Reads a component of a URL's path.
-  ///
-  /// - Throws: `invalidArgument` as for any text.
-  public init(escapedInURL text: some StringProtocol) throws(BlockError) {
-    try self.init(String((URLComponents(string: "/\(text)")?.path ?? "/").dropFirst()))
-  }
 }

@@ -77,35 +77,39 @@ public struct APIServer: Sendable {
 
   private var router: Router<BasicRequestContext> {
     let router = Router()
-    router.get("/v1/status") { _, _ in
-      try Self.reply(status(await manager.attachmentCount))
+    router.get("/v1/status") { request, _ in
+      try await Self.explained(request) { _ in status(await manager.attachmentCount) }
     }
-    router.post("/v1/shutdown") { _, _ in
-      onShutdown()
-      return try Self.reply(status(await manager.attachmentCount))
+    router.post("/v1/shutdown") { request, _ in
+      try await Self.explained(request) { _ in
+        onShutdown()
+        return status(await manager.attachmentCount)
+      }
     }
-    router.post("/v1/keep") { _, _ in
-      onKeep()
-      return try Self.reply(status(await manager.attachmentCount))
+    router.post("/v1/keep") { request, _ in
+      try await Self.explained(request) { _ in
+        onKeep()
+        return status(await manager.attachmentCount)
+      }
     }
-    router.post("/v1/restart") { _, _ in
-      try await Self.explained { () async throws(BlockError) in
+    router.post("/v1/restart") { request, _ in
+      try await Self.explained(request) { _ async throws(BlockError) in
         try await onRestart()
         return status(await manager.attachmentCount)
       }
     }
-    router.post("/v1/recover") { _, _ in
-      try await Self.explained { () async throws(BlockError) in
+    router.post("/v1/recover") { request, _ in
+      try await Self.explained(request) { _ async throws(BlockError) in
         var reply = try await manager.recoverUnlisted()
         if let place = sandboxes.putAside { reply.putAside.append(place) }
         return reply
       }
     }
-    router.get("/v1/attachments") { _, _ in
-      try Self.reply(await manager.list())
+    router.get("/v1/attachments") { request, _ in
+      try await Self.explained(request) { _ in await manager.list() }
     }
     router.post("/v1/attachments") { request, _ in
-      try await Self.explained { () async throws(BlockError) in
+      try await Self.explained(request) { _ async throws(BlockError) in
         let order = try await AttachRequest.read(request)
         let id = try AttachmentID(order.id)
         // It looks at files, of which the disk may not answer.
@@ -115,24 +119,29 @@ public struct APIServer: Sendable {
         return try await manager.attach(id, spec)
       }
     }
-    router.get("/v1/attachments/:id") { _, context in
-      try await Self.explained { () async throws(BlockError) in
+    router.get("/v1/attachment-dependants") { request, _ in
+      try await Self.explainedWaiting(request, taking: ["path"]) { query async throws(BlockError) in
+        guard let file = LinuxFileSystem.identity(of: try query.path("path")) else { return [AttachmentID]() }
+        return try await manager.dependants(of: file)
+      }
+    }
+    router.get("/v1/attachments/:id") { request, context in
+      try await Self.explained(request) { _ async throws(BlockError) in
         try await manager.inspect(try Self.id(context))
       }
     }
     router.delete("/v1/attachments/:id") { request, context in
-      let isForced = request.uri.queryParameters["force"] == "true"
-      return try await Self.explained { () async throws(BlockError) in
-        DetachReply(gone: try await manager.detach(try Self.id(context), force: isForced))
+      try await Self.explained(request, taking: ["force"]) { query async throws(BlockError) in
+        DetachReply(gone: try await manager.detach(try Self.id(context), force: try query.flag("force")))
       }
     }
-    router.post("/v1/attachments/:id/hand-over") { _, context in
-      try await Self.explained { () async throws(BlockError) in
+    router.post("/v1/attachments/:id/hand-over") { request, context in
+      try await Self.explained(request) { _ async throws(BlockError) in
         try await manager.handOver(try Self.id(context))
       }
     }
     router.post("/v1/attachments/:id/reset") { request, context in
-      try await Self.explained { () async throws(BlockError) in
+      try await Self.explained(request) { _ async throws(BlockError) in
         let order = try await ResetRequest.read(request)
         let id = try Self.id(context)
         guard order.flushError == true else {
@@ -143,7 +152,7 @@ public struct APIServer: Sendable {
         return try await manager.resetFlushFailure(id)
       }
     }
-    SandboxRoutes(sandboxes: sandboxes).add(to: router)
+    SandboxRoutes(sandboxes: sandboxes, manager: manager).add(to: router)
     VolumeRoutes(volumes: volumes, sandboxes: sandboxes).add(to: router)
     return router
   }
@@ -152,8 +161,7 @@ public struct APIServer: Sendable {
   private func spec(for order: AttachRequest, _ id: AttachmentID) async throws(BlockError) -> AttachmentSpec {
     let transport: TransportChoice = try Self.choice(order.transport, "transport", or: .auto, order.id)
     let server: BackstoreChoice = try Self.choice(order.backstore, "backstore", or: .auto, order.id)
-    // A relative path would count from the daemon's directory, which nobody can know.
-    let reference = try ImageReference(order.image, relativeTo: "/")
+    let reference = try ImageReference(absolute: order.image)
     let (path, configuration) = try await reference.identity(in: services.files)
     // Once it is decided that a file's bytes are meant, the image is a raw one as any other.
     let scheme = reference.scheme == .rawBytes ? ImageReference.Scheme.raw : reference.scheme
@@ -186,26 +194,31 @@ public struct APIServer: Sendable {
   }
 
   private static func id(_ context: BasicRequestContext) throws(BlockError) -> AttachmentID {
-    try AttachmentID(escapedInURL: context.parameters.get("id") ?? "")
+    try AttachmentID(try component("id", context))
   }
 
-  /// The path that a query names.
-  static func path(_ query: String, of request: Request) throws(BlockError) -> String {
-    guard let path = try RequestText.parameter(query, of: request.uri.query ?? "") else {
-      throw BlockError(
-        .invalidArgument, step: "read", object: "the request's path", cause: "it has no query \(query)=PATH",
-        remedy: "See docs/api.md.")
-    }
-    return path
+  /// A component of a request's path, its escapes undone.
+  ///
+  /// - Throws: `invalidArgument` for bytes that are not UTF-8.
+  static func component(_ name: String, _ context: BasicRequestContext) throws(BlockError) -> String {
+    try RequestText.unescaped((context.parameters.get(name) ?? "")[...], of: "the request's path")
   }
 
   /// Runs a body and turns its error into an answer.
+  ///
+  /// - Parameters:
+  ///   - request: What is answered.
+  ///   - keys: Those that its query may have; another one is refused.
+  ///   - body: Given the query.
   static func explained<Body: Encodable & Sendable>(
-    _ body: () async throws(BlockError) -> Body
+    _ request: Request, taking keys: [String] = [],
+    _ body: (RequestQuery) async throws(BlockError) -> Body
   ) async throws -> Response {
     let course = AttachCourse()
     do throws(BlockError) {
-      return try reply(try await course.recording(body))
+      let query = try RequestQuery(request, taking: keys)
+      return try reply(
+        try await course.recording { () async throws(BlockError) in try await body(query) })
     } catch {
       let steps = course.steps
       return try reply(
@@ -213,11 +226,14 @@ public struct APIServer: Sendable {
     }
   }
 
-  /// As ``explained(_:)``, on threads that may wait: for journals, disks, and the kernel's devices.
+  /// As ``explained(_:taking:_:)``, on threads that may wait: for journals, disks, and the kernel's devices.
   static func explainedWaiting<Body: Encodable & Sendable>(
-    _ body: () async throws(BlockError) -> Body
+    _ request: Request, taking keys: [String] = [],
+    _ body: (RequestQuery) async throws(BlockError) -> Body
   ) async throws -> Response {
-    try await withTaskExecutorPreference(Blocking.executor) { try await explained(body) }
+    try await withTaskExecutorPreference(Blocking.executor) {
+      try await explained(request, taking: keys, body)
+    }
   }
 
   private static func reply(_ body: some Encodable, status: HTTPResponse.Status = .ok) throws(BlockError)

@@ -48,6 +48,7 @@ extension JSONRequestBody {
       if let stranger = Set(names).subtracting(known).min() {
         throw refused("the key \(stranger) is not known; known are \(known.joined(separator: ", "))")
       }
+      if let key = JSONKeys.twice(in: Array(bytes)) { throw refused("the key \(key) is there twice") }
       return try JSONDecoder().decode(Self.self, from: bytes)
     } catch let error as DecodingError {
       throw refused(explain(error))

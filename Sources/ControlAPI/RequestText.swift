@@ -3,23 +3,19 @@ import LinuxIO
 
 /// Texts of a request, which are bytes until they have been found to be UTF-8.
 enum RequestText {
-  /// A parameter of a query, its escapes undone; `nil` if it is not there.
+  /// A part of a path or of a query, its escapes undone.
   ///
   /// - Parameters:
-  ///   - name: The parameter's name.
-  ///   - query: What follows the question mark, as it came.
+  ///   - text: The part, as it came.
+  ///   - object: What errors call it.
   /// - Throws: `invalidArgument` for an escape that is none, and for bytes that are not UTF-8.
-  static func parameter(_ name: String, of query: String) throws(BlockError) -> String? {
-    for part in query.split(separator: "&") where part.hasPrefix("\(name)=") {
-      let value = part.dropFirst(name.count + 1)
-      guard let bytes = unescaped(value) else {
-        throw BlockError(
-          .invalidArgument, step: "read", object: "the request's query \(name)",
-          cause: "a percent sign is not followed by two hexadecimal digits", remedy: "Write %25 for it.")
-      }
-      return try text(bytes)
+  static func unescaped(_ text: Substring, of object: String) throws(BlockError) -> String {
+    guard let bytes = unescaped(text) else {
+      throw BlockError(
+        .invalidArgument, step: "read", object: object,
+        cause: "a percent sign is not followed by two hexadecimal digits", remedy: "Write %25 for it.")
     }
-    return nil
+    return try self.text(bytes)
   }
 
   /// Bytes as text.

@@ -48,6 +48,44 @@ extension SerialEndToEndTests {
       try instance.expectNothingLeft()
     }
 
+    /// A query that holds something else than it should is refused, and the answer names what.
+    @Test func aWrongQueryIsNamed() throws {
+      let instance = try Instance()
+      _ = try instance.managerPid()
+      let image = Fixtures.path("ext4/config.l2.v1.json")
+      let cases: [(request: String, words: String)] = [
+        ("DELETE /v1/attachments/x?force=1", "is neither true nor false"),
+        ("DELETE /v1/attachments/x?forced", "it is not known here; known are force"),
+        ("DELETE /v1/attachments/x?Force=true", "query Force"),
+        ("DELETE /v1/attachments/x?force=true&force=false", "it is there twice"),
+        ("DELETE /v1/sandboxes/x?force=yes", "is neither true nor false"),
+        ("DELETE /v1/volumes/x?force=", "is neither true nor false"),
+        ("GET /v1/attachments?x=1", "query x"), ("GET /v1/status?x", "query x"),
+        ("GET /v1/sandbox-events?after=-1", "no whole number"),
+        ("GET /v1/sandbox-events?before=1", "known are after"),
+        ("GET /v1/sandbox-dependants?path=x.img", "no absolute path"),
+        ("GET /v1/attachment-dependants?path=x.img", "no absolute path"),
+        ("GET /v1/sandbox-dependants?path=%zz", "two hexadecimal digits"),
+        ("GET /v1/volume-content?volume=x.img", "no absolute path"),
+        ("GET /v1/attachments/%ff", "not UTF-8"), ("DELETE /v1/volumes/%ff", "not UTF-8"),
+      ]
+      for (request, words) in cases {
+        let socket = try RawConnection("\(instance.run)/ashlard.sock")
+        let answer = try #require(
+          socket.ask("\(request) HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"))
+        #expect(answer.hasPrefix("HTTP/1.1 400 ") && answer.contains(words), "\(request): \(answer)")
+      }
+      for (body, words) in [
+        (#"{"id": "t", "image": "\#(image)", "\u0069d": "u"}"#, "the key id is there twice"),
+        (#"{"id": "t", "image": "raw:x.img"}"#, "no absolute path"),
+        (#"{"id": "t", "image": "x.img"}"#, "no absolute path"),
+      ] {
+        let answer = try post(instance, body)
+        #expect(answer.hasPrefix("HTTP/1.1 400 ") && answer.contains(words), "\(body): \(answer)")
+      }
+      try instance.expectNothingLeft()
+    }
+
     /// Who speaks HTTP/1.0 waits for the connection's end.
     @Test func anOldClientIsNotKept() throws {
       let instance = try Instance()

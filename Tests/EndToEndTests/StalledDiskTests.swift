@@ -162,7 +162,7 @@ extension SerialEndToEndTests {
       let ask = """
         for i in $(seq 8); do
           curl -sS -Z --parallel-max 20 --no-progress-meter -o /dev/null --unix-socket $ASHLAR_RUN/ashlard.sock \
-            "http://ashlar/v1/attachments/stopped?[1-60]" & jobs="$jobs $!"
+            "http://ashlar/v1/attachments/stopped#[1-60]" & jobs="$jobs $!"
         done
         for job in $jobs; do wait $job || exit 1; done
         """
