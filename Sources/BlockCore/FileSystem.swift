@@ -91,8 +91,12 @@ public protocol FileSystem: Sendable {
   ///   - path: The file.
   ///   - target: Its new name.
   ///   - replaces: Whether a file that has that name already is replaced.
-  /// - Throws: `conflict` if it is not, others by errno.
+  /// - Throws: `conflict` if it is not, `busy` as ``checkIsUnused(_:)``, others by errno.
   func rename(_ path: String, to target: String, replaces: Bool) async throws(BlockError)
+  /// Refuses a file that somebody uses as a disk: who writes to it has locked it, or a loop device shows it.
+  ///
+  /// - Throws: `busy` with who that is; nothing for what is no regular file, or not there.
+  func checkIsUnused(_ path: String) throws(BlockError)
   /// Removes a file; that it is not there is no error.
   func remove(_ path: String) throws(BlockError)
   /// Fills a regular file with other content, and makes it if it is not there (mode 0644).
@@ -101,7 +105,7 @@ public protocol FileSystem: Sendable {
   ///   - path: The file; a symbolic link at its end is not followed.
   ///   - bytes: All that it holds then.
   ///   - spared: Files that are not overwritten, whatever name they are reached by.
-  /// - Throws: `conflict` for one of those; `invalidArgument` for a link, and for what is no regular file, which is left
+  /// - Throws: `conflict` for one of those; `busy` as ``checkIsUnused(_:)``; `invalidArgument` for a link, and for what is no regular file, which is left
   ///   alone and not waited for; others by errno.
   func replaceContents(
     of path: String, with bytes: [UInt8], sparing spared: Set<FileIdentity>

@@ -87,6 +87,9 @@ public final class SimulatedDisk: FileSystem {
 
   public func kind(of path: String) -> FileKind? { exists(path) ? .file : nil }
 
+  /// Nobody else is there who could.
+  public func checkIsUnused(_ path: String) {}
+
   public func rename(_ path: String, to target: String, replaces: Bool) async throws(BlockError) {
     try conditions.operate("rename", on: path)
     guard replaces || !exists(target) else {

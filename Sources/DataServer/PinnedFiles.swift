@@ -153,6 +153,8 @@ package final class PinnedFiles: FileSystem {
 
   package func kind(of path: String) throws(BlockError) -> FileKind? { try base.kind(of: path) }
 
+  package func checkIsUnused(_ path: String) throws(BlockError) { try base.checkIsUnused(path) }
+
   package func rename(_ path: String, to target: String, replaces: Bool) async throws(BlockError) {
     try await base.rename(path, to: target, replaces: replaces)
   }

@@ -105,7 +105,7 @@ struct ConfiguredImage {
     }
     return Image(
       reference: reference, format: .overlaybd, volume: stack, layers: layers,
-      segmentCount: stack.segmentCount, notices: notices)
+      segmentCount: stack.segmentCount, files: filesOfTheImage, notices: notices)
   }
 
   func failure(_ kind: BlockError.Kind, _ cause: String, _ remedy: String) -> LayerFailure {

@@ -20,7 +20,8 @@ extension Image {
   ///   - taskCount: How many tasks share the work.
   ///   - services: The host's files and chance.
   ///   - progress: Told of every byte read.
-  /// - Throws: `conflict` if something is there, what reading and writing throw.
+  /// - Throws: `conflict` if something is there, or a file of the image itself; `busy` for a file that somebody uses as a
+  ///   disk; what reading and writing throw.
   public func extract(
     to path: String, replaces: Bool, taskCount: Int, _ services: HostServices, _ progress: Progress
   ) async throws(BlockError) -> Extraction {
@@ -30,6 +31,7 @@ extension Image {
         .conflict, step: "extract to", object: path, cause: "there is \(kind.rawValue) already",
         remedy: kind == .file ? "Choose another name, or replace it with --force." : "Choose another name.")
     }
+    try checkIsReplaceable(path, files)
     guard path.last != "/", !path.isEmpty else {
       throw BlockError(
         .invalidArgument, step: "extract to", object: "\"\(path)\"", cause: "it does not name a file",
@@ -46,6 +48,16 @@ extension Image {
     } catch {
       throw Self.afterRemoving(temporary, files, error)
     }
+  }
+
+  /// Refuses what would be lost with its name: before all is read, and once more when the new file takes it.
+  private func checkIsReplaceable(_ path: String, _ files: any FileSystem) throws(BlockError) {
+    if let identity = files.identity(of: path), self.files.contains(identity) {
+      throw BlockError(
+        .conflict, step: "extract to", object: path, cause: "it is one of the files of the image itself",
+        remedy: "Name another file.")
+    }
+    try files.checkIsUnused(path)
   }
 
   /// The error of an extraction, when its temporary file has been removed.

@@ -47,6 +47,8 @@ public struct Image: Sendable {
   public let layers: [OpenedLayer]
   /// How many segments the merged index has; 0 for a raw image.
   public let segmentCount: Int
+  /// What it is made of, and what says so: not to be written over.
+  public internal(set) var files: Set<FileIdentity> = []
   /// Things that a user should know although the image opened.
   public internal(set) var notices: [String]
 }
@@ -95,7 +97,7 @@ extension Image {
       if !options.takesContainers { try await reference.checkIsNoContainer(file) }
       return Image(
         reference: reference, format: .raw, volume: try RawVolume(file, isReadOnly: options.isReadOnly),
-        layers: [], segmentCount: 0, notices: file.notices)
+        layers: [], segmentCount: 0, files: [file.identity], notices: file.notices)
     case .config(let bytes):
       return try await ConfiguredImage(reference, bytes, services, options).open()
     case .layer:
@@ -104,7 +106,9 @@ extension Image {
       let stack = try LayerStack([layer.layer], name: reference.path)
       return Image(
         reference: reference, format: .overlaybd, volume: stack, layers: [layer],
-        segmentCount: stack.segmentCount, notices: [])
+        segmentCount: stack.segmentCount,
+        files: Set([services.files.identity(of: layer.path)].compactMap(\.self)),
+        notices: [])
     }
   }
 }

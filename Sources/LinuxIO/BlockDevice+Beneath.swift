@@ -14,7 +14,20 @@ public struct StorageStack: Sendable {
   /// What the loop devices among them show: nothing but a claim keeps others from that.
   private(set) var shown: [LoopDevice.Shown] = []
 
+  /// The file or device that was looked at, as a file, and what the kernel calls it, if it is a device.
+  private var own: FileIdentity?
+  private var ownDevice: String?
+
   private init() {}
+
+  /// Whether one of the two stands beneath the other, or is the same: writing to one is writing to both.
+  public func overlaps(_ other: StorageStack) -> Bool {
+    func holds(_ stack: StorageStack, _ top: StorageStack) -> Bool {
+      top.own.map { stack.files.contains($0) } ?? false
+        || top.ownDevice.map { stack.devices.contains($0) } ?? false
+    }
+    return holds(self, other) || holds(other, self)
+  }
 
   /// Looks beneath a path; nothing is beneath a path that leads nowhere.
   ///
@@ -30,10 +43,13 @@ public struct StorageStack: Sendable {
 
   /// Looks beneath a file by what stat(2) says of it.
   init(beneath status: stat) throws(BlockError) {
-    files = [FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))]
+    let identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+    own = identity
+    files = [identity]
     guard status.st_mode & S_IFMT == S_IFBLK else { return }
     let numbers = DeviceNumbers(major: clinux_major(status.st_rdev), minor: clinux_minor(status.st_rdev))
-    var names = [BlockDevice.name(of: numbers)].compactMap(\.self)
+    ownDevice = BlockDevice.name(of: numbers)
+    var names = [ownDevice].compactMap(\.self)
     while let name = names.popLast() {
       guard devices.insert(name).inserted else { continue }
       let directory = "/sys/class/block/\(name)"

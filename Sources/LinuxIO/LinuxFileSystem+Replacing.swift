@@ -16,6 +16,7 @@ extension LinuxFileSystem {
         .conflict, step: "write", object: path, cause: "it is one of the files of the image itself",
         remedy: "Name another file.")
     }
+    try Self.checkIsUnused(descriptor, path, status)
     // Not before it is known what it is.
     while ftruncate(descriptor.raw, 0) != 0 {
       if errno != EINTR { throw .lastErrno(step: "empty", object: path) }
@@ -36,7 +37,8 @@ extension LinuxFileSystem {
   private static func openToReplace(_ path: String) throws(BlockError) -> Descriptor {
     do {
       // Not blocking, or opening a FIFO would wait for a reader.
-      let flags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY
+      // For reading, too: locks of some file systems want that.
+      let flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY
       return try Descriptor.open(path, flags, step: "create")
     } catch  where error.errno == .tooManySymbolicLinkLevels {
       throw notReplaced(path, "it is a symbolic link, or a link on the way to it leads in a circle")

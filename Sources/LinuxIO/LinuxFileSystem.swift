@@ -80,8 +80,11 @@ public struct LinuxFileSystem: FileSystem {
         .invalidArgument, step: "rename", object: "\(path) to \(target)",
         cause: "a path holds a NUL character")
     }
+    // Held until the name leads elsewhere.
+    let replaced = replaces ? try Self.unused(target) : nil
     let result = replaces ? Glibc.rename(path, target) : clinux_rename_new(path, target)
     guard result == 0 else { throw .lastErrno(step: "rename", object: "\(path) to \(target)") }
+    if let replaced { try replaced.close(step: "replace", object: target) }
     try Self.synchronizeDirectory(of: target)
   }
 

@@ -75,6 +75,12 @@ extension HeaderVolume {
     advance: @Sendable (UInt64) -> Void = { _ in }
   ) async throws(BlockError) -> FormatResult {
     let source = try LinuxFile(image, for: .readOnly)
+    guard try !StorageStack(beneath: path).overlaps(try StorageStack(beneath: image)) else {
+      throw BlockError(
+        .conflict, step: "format", object: path,
+        cause: "the image \(image) is on it, or is what it stands on",
+        remedy: "Copy the image to another place first, or choose another volume.")
+    }
     if !options.takesContainers {
       try await ContainerFormat.refuse(source, override: ContainerFormat.rawBytesOption)
     }

@@ -124,12 +124,19 @@ struct ImageCommand: AsyncParsableCommand {
     @Flag(help: "Print what was written as one JSON object.")
     var json = false
 
+    @OptionGroup var instance: InstanceOptions
+
     func validate() throws {
       if format != "raw" { throw ValidationError("The format \(format) is not known; known is raw.") }
     }
 
     func run() async throws {
       let (text, path, replaces) = (image, output, force)
+      if replaces, LinuxFileSystem().exists(path) {
+        let file = try ProgramText.absolute(path)
+        try await instance.checkIsNoSandboxes(file, "extract to")
+        try await instance.checkIsNotAttached(file, "extract to")
+      }
       let bar = ProgressBar("extracting")
       let extraction = try await untilAskedToEnd { () async throws(BlockError) in
         try await onBlockingThreads { () async throws(BlockError) in

@@ -50,7 +50,7 @@ struct VolumeCommand: AsyncParsableCommand {
       let options = try VolumeSummary.options(
         layout: layout, sha256: sha256, isForced: force, takesContainers: rawBytes)
       let volume = try HeaderVolume(device)
-      try await checkIsNobodys(volume.path)
+      try await instance.checkIsNoSandboxes(volume.path, "format")
       let result = try await ProgressBar("format").show { progress async throws(BlockError) in
         try await volume.format(
           image: image, options, expect: { progress.expect($0) }, advance: { progress.advance(by: $0) })
@@ -63,23 +63,6 @@ struct VolumeCommand: AsyncParsableCommand {
         Output.line(
           "\(volume.path) is kept: it was made from that image, and its content is not the image's any more; "
             + "--force writes it again")
-      }
-    }
-
-    /// Refuses a volume that sandboxes stand on; only the manager knows of them, and none is asked where there are none.
-    private func checkIsNobodys(_ path: String) async throws(BlockError) {
-      let journal = EngineDirectories.sandboxJournal(in: instance.directories.root)
-      guard LinuxFileSystem().exists(journal) else { return }
-      var query = URLComponents()
-      query.queryItems = [URLQueryItem(name: "path", value: path)]
-      let names: [String] = try await instance.withManager { client async throws(BlockError) in
-        try await client.call(.get, "/v1/sandbox-dependants?\(query.percentEncodedQuery ?? "")")
-      }
-      guard names.isEmpty else {
-        throw BlockError(
-          .conflict, step: "format", object: path,
-          cause: "the sandbox \(names.joined(separator: ", ")) stands on it",
-          remedy: "Choose another volume, or remove the sandbox first: ashlar sandbox rm.")
       }
     }
   }

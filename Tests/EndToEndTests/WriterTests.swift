@@ -134,5 +134,46 @@ extension SerialEndToEndTests {
         """)
       #expect(try instance.attachments().isEmpty && instance.serverPids().isEmpty)
     }
+
+    /// What somebody writes to, shows or reads keeps its name; a volume is not made of what it stands on.
+    @Test func aFileInUseIsNotReplaced() throws {
+      let instance = try Instance()
+      try run(
+        instance,
+        """
+        \(says)
+        truncate -s 4M new.img live.img shown.img read.img
+        ashlar attach --id live raw:live.img; ashlar attach --id read raw:read.img --read-only
+        loop=$(losetup --find --show --read-only shown.img); trap 'losetup -d $loop' EXIT
+        before=$(stat -c %i live.img shown.img read.img)
+        says "live is attached and uses it" ashlar image extract --force raw:new.img live.img
+        # Also where another manager knows of it.
+        says "locked it" ashlar image extract --force raw:new.img live.img --run "$PWD/o" --root "$PWD/p"
+        says "it is the disk of $loop" ashlar image extract --force raw:new.img shown.img
+        says "read is attached and uses it" ashlar image extract --force raw:new.img read.img
+        says "the image itself" ashlar image extract --force raw:new.img new.img
+        [ "$(stat -c %i live.img shown.img read.img)" = "$before" ]
+        ashlar detach --id live; ashlar detach --id read
+        ashlar image extract --force raw:new.img read.img
+        [ "$(stat -c %i live.img shown.img read.img)" != "$before" ]
+        says "the image $PWD/shown.img is on it" ashlar volume format "$loop" --image "$PWD/shown.img"
+        says "the image new.img is on it" ashlar volume format new.img --image new.img
+        """)
+      try instance.expectNothingLeft()
+    }
+
+    /// A block device knows of no holes: all of it is read.
+    @Test func aBlockDeviceIsVerifiedAndExtracted() throws {
+      let instance = try Instance()
+      try run(
+        instance,
+        """
+        truncate -s 4M d.img; echo content | dd of=d.img conv=notrunc bs=1M seek=1 status=none
+        loop=$(losetup --find --show --read-only d.img); trap 'losetup -d $loop' EXIT
+        ashlar image verify "raw:$loop" | grep -q '^sound'
+        ashlar image extract "raw:$loop" copy.img
+        cmp d.img copy.img
+        """)
+    }
   }
 }

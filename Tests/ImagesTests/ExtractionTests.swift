@@ -41,6 +41,33 @@ import Testing
     #expect(try scratch.bytes("out.raw").count == 16 << 20)
   }
 
+  @Test func filesOfTheImageAndOfWritersStay() async throws {
+    let scratch = try Scratch()
+    let directory = try scratch.copyFixture("lsmt/08-empty")
+    let image = try await open("\(directory)/config.v1.json")
+    for path in image.layers.map(\.path) + ["\(directory)/config.v1.json"] {
+      let before = LinuxFileSystem.identity(of: path)
+      let error = await #expect(throws: BlockError.self) {
+        try await image.extract(to: path, replaces: true, taskCount: 1, .linux, Progress())
+      }
+      #expect(error?.kind == .conflict && error?.cause.contains("the image itself") == true, "\(path)")
+      #expect(LinuxFileSystem.identity(of: path) == before)
+    }
+    try scratch.write("live.img", [UInt8](repeating: 1, count: 4096))
+    let writer = try LinuxFile(scratch("live.img"), for: .readWrite)
+    let error = await #expect(throws: BlockError.self) {
+      try await image.extract(to: scratch("live.img"), replaces: true, taskCount: 1, .linux, Progress())
+    }
+    #expect(error?.kind == .busy && error?.object == scratch("live.img"))
+    // Nor is it overwritten by what a configuration calls its result file.
+    let overwriting = await #expect(throws: BlockError.self) {
+      try await LinuxFileSystem().replaceContents(of: scratch("live.img"), with: [], sparing: [])
+    }
+    #expect(overwriting?.kind == .busy)
+    #expect(try scratch.bytes("live.img") == [UInt8](repeating: 1, count: 4096))
+    #expect(LinuxFileSystem.identity(of: scratch("live.img")) == writer.identity)
+  }
+
   /// Whatever fails, and whenever: no file under the name, and no temporary one beside it.
   @Test func aFailureLeavesNothing() async throws {
     let disk = SimulatedDisk(seed: 1)
