@@ -14,8 +14,10 @@ struct AttachResultFile {
   static let usualName = "init-debug.log"
 
   private let path: String
-  /// What is not overwritten: the image itself.
-  private let spared: Set<FileIdentity>
+  /// The paths of the image itself, which is not overwritten.
+  private let parts: [String]
+  /// How long it may take to look which files those are: one of them may be on a disk that does not answer.
+  private static let patience = Duration.seconds(5)
   private let stampBefore: Stamp?
 
   /// What tells one content of a file from another.
@@ -48,10 +50,7 @@ struct AttachResultFile {
     path = directory.pushing(FilePath(name.isEmpty ? Self.usualName : name)).string
     // One that cannot be read names no other files.
     let named = (try? ImageConfig(json: text, path: place))?.files ?? []
-    spared = Set(
-      ([place] + named.map { directory.pushing(FilePath($0)).string }).compactMap {
-        LinuxFileSystem.identity(of: $0)
-      })
+    parts = [place] + named.map { directory.pushing(FilePath($0)).string }
     stampBefore = Stamp(path)
   }
 
@@ -65,12 +64,29 @@ struct AttachResultFile {
     let lines = [word(for: outcome)] + steps.map { "\(Self.time($0.at)) \($0.text)" }
     let text = lines.map { $0.replacing("\n", with: " ") + "\n" }.joined()
     do throws(BlockError) {
-      try await HostServices.linux.files.replaceContents(of: path, with: Array(text.utf8), sparing: spared)
+      try await HostServices.linux.files.replaceContents(
+        of: path, with: Array(text.utf8), sparing: try await spared())
       return nil
     } catch {
       if case .success(let info) = outcome, info.notices.contains(where: { $0.contains(path) }) { return nil }
       return error.during("tell how it went")
     }
+  }
+
+  /// The files that are not overwritten; none is looked at while there is nothing to overwrite.
+  private func spared() async throws(BlockError) -> Set<FileIdentity> {
+    guard LinuxFileSystem.identity(of: path) != nil else { return [] }
+    let parts = self.parts
+    let found = await Race.first(within: Self.patience, clock: LinuxClock()) {
+      await Blocking.run("result file") { Set(parts.compactMap { LinuxFileSystem.identity(of: $0) }) }
+    }
+    guard let found else {
+      throw BlockError(
+        .timedOut, step: "write", object: path,
+        cause: "a file of the image does not answer, so that nobody knows whether this is one",
+        remedy: "Remove it, or mend the disk that the image is on.")
+    }
+    return found
   }
 
   /// The first line.

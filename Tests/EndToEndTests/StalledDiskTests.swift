@@ -46,6 +46,27 @@ extension SerialEndToEndTests {
       }
     }
 
+    /// The attacher leaves it to the manager, who has a deadline, to wait for a layer.
+    @Test func theAttacherBeginsWhateverALayerDoes() throws {
+      let instance = try Instance()
+      let stalled = try StalledDisk(instance.scratch)
+      let config = try instance.scratch.write(
+        "config.v1.json", text: #"{"lowers": [{"file": "\#(stalled.image)"}]}"#)
+      stalled.stop()
+      defer { stalled.goOn() }
+      let outcome = try instance.shell(
+        """
+        cd \(instance.scratch("")); mkdir -p \(instance.scratch("bin")); ln -s \(Instance.command) \(instance.scratch("bin"))/overlaybd-attacher
+        overlaybd-attacher attach --id h --transport fuse --config \(config) -v 2> said & attacher=$!
+        for i in {1..500}; do grep -q "try 1 of 5" said && break; sleep 0.01; done
+        kill $attacher; cat said
+        """)
+      #expect(outcome.output.contains("try 1 of 5"), "\(outcome.output)\(outcome.errors)")
+      stalled.goOn()
+      _ = try instance.ashlar("detach", "--id", "h", "--force")
+      try instance.expectNothingLeft()
+    }
+
     /// How long something takes, in twenty tries.
     private struct Timing {
       private let milliseconds: [Double]
