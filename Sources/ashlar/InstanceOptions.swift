@@ -45,6 +45,11 @@ struct InstanceOptions: ParsableArguments {
       workingDirectory: FileManager.default.currentDirectoryPath)
   }
 
+  /// Whether the caller has said where the journal is.
+  var isRootNamed: Bool {
+    root != nil || ProcessInfo.processInfo.environment["ASHLAR_ROOT"].map { !$0.isEmpty } ?? false
+  }
+
   /// Runs a body with a client of the instance's manager, which is started if none runs.
   ///
   /// If the manager goes away meanwhile, everything is tried again with the next one: what is asked of a
@@ -73,12 +78,14 @@ struct Daemon: Sendable {
 
   private let directories: EngineDirectories
   private let timeout: Duration
+  private let isRootNamed: Bool
   private let clock = LinuxClock()
 
   /// The manager of the instance that options name.
   init(_ instance: InstanceOptions) {
     directories = instance.directories
     timeout = instance.patience
+    isRootNamed = instance.isRootNamed
   }
 
   /// A client of the manager, whether one runs or not.
@@ -98,9 +105,26 @@ struct Daemon: Sendable {
   }
 
   /// A client of the manager that runs, or of one that is started for it.
+  ///
+  /// - Throws: `conflict` if one runs that has another root than the caller has named.
   func client() async throws(BlockError) -> APIClient {
     if try !isRunning { try await start(idleExit: Self.idleSeconds) }
+    if isRootNamed { try await checkRoot() }
     return unstarted
+  }
+
+  /// Throws unless the manager keeps its journal where the caller wants it: what is attached would stand in another one.
+  private func checkRoot() async throws(BlockError) {
+    let status: ManagerStatus = try await unstarted.call(.get, "/v1/status")
+    let (theirs, ours) = (status.root, directories.root)
+    if theirs == ours { return }
+    if let identity = LinuxFileSystem.identity(of: theirs), identity == LinuxFileSystem.identity(of: ours) {
+      return
+    }
+    throw BlockError(
+      .conflict, step: "speak to", object: "the manager of \(directories.run)",
+      cause: "its root is \(theirs), not \(ours)",
+      remedy: "Name that one, or another run directory, too (--root, ASHLAR_ROOT, --run, ASHLAR_RUN).")
   }
 
   /// Starts a manager and waits until it answers.
