@@ -30,7 +30,12 @@ struct Ashlar: AsyncParsableCommand {
       await run(
         OverlaybdAttacher.self, OverlaybdAttacher.arguments(CommandLine.arguments.dropFirst()), wrongCall: 1)
     } else {
-      await run(Ashlar.self, Array(CommandLine.arguments.dropFirst()), wrongCall: 2)
+      let arguments = Array(CommandLine.arguments.dropFirst())
+      if let option = RepeatedOptions.first(in: arguments, of: Ashlar.self) {
+        Output.page("Error: \(option) is there twice: name one.", isError: true)
+        Glibc.exit(2)
+      }
+      await run(Ashlar.self, arguments, wrongCall: 2)
     }
   }
 

@@ -90,6 +90,37 @@ extension SerialEndToEndTests {
       #expect(outcome.status == 0 && outcome.errors.contains("the working directory"), "\(outcome.errors)")
     }
 
+    /// Of an option that is there twice the parser would take the last one, and leave the other undone.
+    @Test func anOptionThatIsThereTwiceIsRefused() throws {
+      let instance = try Instance()
+      for options in [
+        ["--id", "d1", "--id", "d2"], ["--id=d1", "--id=d1"], ["--id", "d1", "--root", "/a", "--root=/b"],
+      ] {
+        let outcome = try instance.ashlar(["detach"] + options)
+        #expect(
+          outcome.status == 2 && outcome.errors.contains("is there twice"), "\(options): \(outcome.errors)")
+      }
+      #expect(try instance.ashlar("ls", "--json", "--json").status == 0)
+      #expect(try instance.ashlar("inspect", "--", "--id", "--id").status == 2)
+    }
+
+    /// Who names a root means that one's journal, and the manager that runs may have another.
+    @Test func anotherRootThanTheManagersIsRefused() throws {
+      let instance = try Instance()
+      try instance.scratch.write("raw", [UInt8](repeating: 0, count: 4096))
+      _ = try instance.managerPid()
+      let other = try instance.ashlar(
+        "attach", "--id", "a", "--root", instance.scratch("other"), "raw:\(instance.scratch("raw"))")
+      #expect(
+        other.status == 1 && other.errors.contains("its root is \(instance.root), not"), "\(other.errors)")
+      #expect(!FileManager.default.fileExists(atPath: instance.scratch("other")))
+      // One directory has many names, and who names none takes the one that is there.
+      let link = instance.scratch("link")
+      try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: instance.root)
+      #expect(try instance.ashlar("ls", "--root", link).status == 0)
+      #expect(try instance.shell("unset ASHLAR_ROOT; ashlar ls").status == 0)
+    }
+
     @Test func aConfigurationIsTheSameImageUnderAnyScheme() throws {
       let instance = try Instance()
       let device = try instance.attach("a", config)
