@@ -73,6 +73,8 @@ struct AttachCommand: AsyncParsableCommand {
     request.withDevID = withDevID
     let info = try await Self.attach(request, reference, instance)
     for notice in info.notices { Output.note("ashlar: note: \(notice)") }
+    // What is attached already may have failed since.
+    if let problem = info.problem { Output.note("ashlar: \(info.id): \(problem)") }
     if verbose {
       Output.note(
         "ashlar: \(info.id) is \(info.device ?? "?"), \(Output.size(info.size)), served by process "

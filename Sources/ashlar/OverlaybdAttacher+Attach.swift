@@ -81,7 +81,8 @@ extension OverlaybdAttacher {
         do throws(BlockError) {
           return .success(try await attach(request, reference, &record))
         } catch {
-          record.note("failed: \(error)")
+          // Standard error is told below, or at the end.
+          record.add("failed: \(error)")
           guard number < Self.tries else { return .failure(error) }
           let cause = error == last ? "in the same way" : "\(error)"
           Output.say("try \(number) of \(Self.tries) failed, the next one comes in 1 s: \(cause)")
@@ -113,7 +114,8 @@ extension OverlaybdAttacher {
     /// Says what came of it: the device to whoever wants to know all, and what was asked and not done to everybody.
     private func report(_ info: AttachmentInfo, _ record: inout AttachRecord) {
       record.note("\(id) is \(info.device ?? "?"), \(Output.size(info.size))")
-      var notices = info.notices
+      // What is attached already may have failed since.
+      var notices = info.notices + [info.problem].compactMap(\.self)
       if withDevID, info.server != nil {
         notices.append(
           "--with-devid: this engine serves the image and has no interface that addresses it by the ID")

@@ -61,6 +61,8 @@ extension SerialEndToEndTests {
       #expect(try Program.run(flush).status != 0)
       try expectProblem(instance, path)
       #expect(try instance.ashlar("ls").errors.contains("a flush of \(path) failed"))
+      let again = try instance.ashlar("attach", "--id", "disk", "raw:\(path)")
+      #expect(again.status == 0 && again.errors.contains("a flush of \(path) failed"), "\(again.errors)")
       kill(try instance.managerPid(), SIGKILL)
       try expectProblem(instance, path)
       #expect(try Program.run(flush).status != 0)
