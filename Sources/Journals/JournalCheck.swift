@@ -6,28 +6,36 @@ import SystemPackage
 
 /// Looks at a journal before it is opened for writing.
 package enum JournalCheck {
+  /// Checks a journal's log without changing anything of it.
+  ///
+  /// - Returns: What is strange about it; `nil` if nothing is, or there is no journal.
+  /// - Throws: `corrupt` for one that is damaged.
+  static func checkLog(_ path: String) throws(BlockError) -> String? {
+    switch JournalLog.check(path) {
+    case .sound: return nil
+    case .torn(let cause): return cause
+    case .cut(let cause): throw damaged(path, cause)
+    }
+  }
+
   /// Checks a journal without changing anything of it.
   ///
-  /// - Returns: What is strange about its log; `nil` if nothing is, or there is no journal.
-  /// - Throws: `unsupported` for one of a newer version, `corrupt` for one that is damaged.
-  static func check(_ path: String, _ migrator: DatabaseMigrator) throws(BlockError) -> String? {
-    let finding = JournalLog.check(path)
-    if case .cut(let cause) = finding { throw damaged(path, cause) }
-    var notice: String?
-    if case .torn(let cause) = finding { notice = cause }
+  /// - Throws: `unsupported` for one of a newer version, `corrupt` for one that is damaged; SQLite's errors.
+  static func check(_ path: String, _ migrator: DatabaseMigrator) throws {
     var status = stat()
-    guard stat(path, &status) == 0, status.st_size > 0 else { return notice }
-    try explained("open", path) {
-      var configuration = Configuration()
-      configuration.readonly = true
-      let database = try DatabaseQueue(path: path, configuration: configuration)
-      try database.unsafeRead { database in
-        try checkVersion(database, migrator, path)
-        let words = try String.fetchAll(database, sql: "PRAGMA integrity_check(3)")
-        guard words == ["ok"] else { throw damaged(path, words.joined(separator: "; ")) }
-      }
+    guard stat(path, &status) == 0, status.st_size > 0 else { return }
+    var configuration = Configuration()
+    configuration.readonly = true
+    try check(try DatabaseQueue(path: path, configuration: configuration), migrator, path)
+  }
+
+  /// As ``check(_:_:)``, for one that is open.
+  static func check(_ database: DatabaseQueue, _ migrator: DatabaseMigrator, _ path: String) throws {
+    try database.unsafeRead { database in
+      try checkVersion(database, migrator, path)
+      let words = try String.fetchAll(database, sql: "PRAGMA integrity_check(3)")
+      guard words == ["ok"] else { throw damaged(path, words.joined(separator: "; ")) }
     }
-    return notice
   }
 
   /// Refuses a journal that a newer release has written.

@@ -1,5 +1,6 @@
 import BlockCore
 import GRDB
+import Glibc
 import LinuxIO
 import Synchronization
 
@@ -44,34 +45,62 @@ package final class JournalStore: Sendable {
     self.path = path
     self.durability = durability
     current = Mutex(durability)
-    // Twice what the log may need.
+    // Twice what the log may need, which is written over from its beginning when it has its pages.
     let reserve = SpaceReserve("\(path)-reserve", byteCount: UInt64(2 * Self.logPages * 4096))
     self.reserve = reserve
-    notice = try JournalCheck.check(path, migrator)
+    notice = try JournalCheck.checkLog(path)
     database = try JournalCheck.explained("open", path) {
-      var configuration = Configuration()
-      configuration.prepareDatabase { database in
-        try database.execute(sql: "PRAGMA journal_mode = WAL")
-        try database.execute(sql: "PRAGMA synchronous = \(durability.pragma)")
-        try database.execute(sql: "PRAGMA wal_autocheckpoint = \(Self.logPages)")
-      }
-      func attempt() throws -> DatabaseQueue {
-        let database = try DatabaseQueue(path: path, configuration: configuration)
-        try migrator.migrate(database)
-        try JournalCheck.checkColumns(database, migrator, path)
-        return database
-      }
-      do {
-        return try attempt()
-      } catch let error as DatabaseError where error.mayLackSpace && reserve.giveUp() {
-        return try attempt()
+      while true {
+        do {
+          return try Self.open(path, migrator, durability)
+        } catch let error as DatabaseError where error.mayLackSpace {
+          if !reserve.giveUp() { return try Self.open(path, migrator, durability, isRoomless: true) }
+        }
       }
     }
     keepReserve()
   }
 
+  /// Opens the database.
+  ///
+  /// - Parameter isRoomless: Whether SQLite is to go without the file of its shared memory, so that all can be read
+  ///   where nothing can be written. A log that was written so is only held against itself after a sudden end.
+  private static func open(
+    _ path: String, _ migrator: DatabaseMigrator, _ durability: Durability, isRoomless: Bool = false
+  ) throws -> DatabaseQueue {
+    if isRoomless {
+      // Of the log that is written from now on it would know nothing.
+      unlink("\(path)-shm")
+    } else {
+      try JournalCheck.check(path, migrator)
+    }
+    var configuration = Configuration()
+    configuration.prepareDatabase { database in
+      if isRoomless { try database.execute(sql: "PRAGMA locking_mode = EXCLUSIVE") }
+      try database.execute(sql: "PRAGMA journal_mode = WAL")
+      try database.execute(sql: "PRAGMA synchronous = \(durability.pragma)")
+      try database.execute(sql: "PRAGMA wal_autocheckpoint = \(logPages)")
+    }
+    let database = try DatabaseQueue(path: path, configuration: configuration)
+    if isRoomless { try JournalCheck.check(database, migrator, path) }
+    try migrator.migrate(database)
+    try JournalCheck.checkColumns(database, migrator, path)
+    return database
+  }
+
   /// Takes room for when the disk is full; to be called now and then, since it may have been needed.
   package func keepReserve() { reserve.keep() }
+
+  /// Sees to it that room is kept, before something is made that needs it to be removed again.
+  ///
+  /// - Throws: `noSpace` if there is not so much.
+  package func requireReserve() throws(BlockError) {
+    guard !reserve.keep() else { return }
+    throw BlockError(
+      .noSpace, step: "write the journal", object: path,
+      cause: "its disk has no room for \(path)-reserve, without which nothing new is made",
+      remedy: "Free 2 MiB there and try again.")
+  }
 
   /// Runs one statement that reads.
   ///
@@ -96,12 +125,14 @@ package final class JournalStore: Sendable {
       }
     }
     return try JournalCheck.explained("write", path) {
-      do {
-        return try attempt()
-      } catch let error as DatabaseError
-        where error.resultCode == .SQLITE_FULL && usesReserve && reserve.giveUp()
-      {
-        return try attempt()
+      while true {
+        do {
+          return try attempt()
+        } catch let error as DatabaseError
+          where error.resultCode == .SQLITE_FULL && usesReserve && reserve.giveUp()
+        {
+          continue
+        }
       }
     }
   }

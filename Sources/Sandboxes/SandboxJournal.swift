@@ -104,9 +104,11 @@ package final class SandboxJournal: Sendable {
   }
 
   /// Writes a new sandbox down; false if there is one of that name.
+  ///
+  /// - Throws: `noSpace` on a full disk: the room that is kept there is for what is to be removed, and has to be there.
   func insert(_ row: Row) throws(BlockError) -> Bool {
-    // What is new needs room of its own anyway.
-    try store.write(usesReserve: false) { database in
+    try store.requireReserve()
+    return try store.write(usesReserve: false) { database in
       try database.cachedStatement(sql: Row.insert + " ON CONFLICT (name) DO NOTHING").execute(
         arguments: row.values)
       return database.changesCount == 1
@@ -121,6 +123,8 @@ package final class SandboxJournal: Sendable {
       try Self.forgetReference(of: row, database)
       try database.cachedStatement(sql: "DELETE FROM sandbox WHERE name = ?").execute(arguments: [row.name])
     }
+    // It may have been needed, and the store has given its room back.
+    store.keepReserve()
   }
 
   /// The digest of a base as it was when it was last read.
