@@ -71,7 +71,8 @@ extension Attachment {
         + "\(status.size) bytes, \(status.readOnly ? "read-only" : "read-write")")
     try row.note(status)
     try context.onStep("serve")
-    try context.journal.save(row)
+    // What is there already is not to fail for it.
+    try context.journal.save(row, canWait: start != .fresh)
     try context.onStep("write what is served")
     return status
   }
@@ -107,7 +108,7 @@ extension Attachment {
       throw error
     }
     try context.onStep("start the server")
-    try context.journal.save(row)
+    try context.journal.save(row, canWait: start != .fresh)
     try context.onStep("write the server")
     let link = try ServerLink(path)
     connect(link, isOurChild: true)

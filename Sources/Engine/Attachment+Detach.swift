@@ -93,12 +93,12 @@ extension Attachment {
     )
   }
 
-  /// Goes over to a state when that is in the journal, and not before.
+  /// Goes over to a state when that is in the journal, or owed, and not before.
   private func note(_ next: AttachmentState) throws(BlockError) {
     var changed = row
     changed.state = next.rawValue
     // Also of what was in no journal: whoever comes after us goes on with it.
-    try context.journal.save(changed)
+    try context.journal.save(changed, canWait: true)
     row = changed
     isListed = true
     state = next

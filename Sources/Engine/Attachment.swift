@@ -214,7 +214,7 @@ package actor Attachment {
   /// Writes the row down where that failing is not the operation's own failure.
   func save() {
     do {
-      try context.journal.save(row)
+      try context.journal.save(row, canWait: true)
     } catch {
       context.log.error("\(id): \(error)")
     }
@@ -261,8 +261,16 @@ package actor Attachment {
       // Whether it answers shows when somebody looks again.
       ask()
     }
-    info.problem = info.problem ?? silence
+    info.problem = info.problem ?? silence ?? debt
     return info
+  }
+
+  /// What is to be said of a row that could not be written.
+  private var debt: String? {
+    guard context.journal.owes(id.text) else { return nil }
+    return
+      "what has changed of it is not written down yet: \(context.directories.journal) cannot be written, see the log. "
+      + "It is tried again and again; free some space there if it is full"
   }
 
   /// Whether the server's process runs, also where its end has not been reported yet.

@@ -24,10 +24,12 @@ public struct Deadlines: Sendable {
   public var makeWay: Duration
   /// Until a data server has ended that was killed.
   public var kill: Duration
+  /// Until it is tried again to write down what the journal's disk had no room for.
+  public var journal: Duration
 
   /// The usual ones.
   public static let standard = Deadlines(
     attach: .seconds(60), readBack: .seconds(20), settle: .milliseconds(500), detach: .seconds(20),
     report: .seconds(2), change: .seconds(20), handOver: .seconds(30), turn: .seconds(30), stop: .seconds(3),
-    makeWay: .seconds(15), kill: .seconds(5))
+    makeWay: .seconds(15), kill: .seconds(5), journal: .seconds(2))
 }

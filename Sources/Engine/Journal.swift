@@ -3,12 +3,16 @@ import BlockCore
 import FoundationEssentials
 import GRDB
 import Journals
+import Synchronization
 
 /// What the engine has promised and what it has made, written down before the kernel is touched.
 ///
 /// Commits survive the death of any process. They need not survive a power cut: what they speak of, loop
 /// devices and connections, does not either, and rows of an earlier boot are recognised by its ID.
-package struct Journal: Sendable {
+///
+/// What only says what is so already does not wait for the disk: where there is no room for it, it is owed, and written
+/// when there is; see ``owes(_:)``. The functions may be called from any thread.
+package final class Journal: Sendable {
   /// One attachment.
   package struct Row: Codable, FetchableRecord, PersistableRecord, Sendable {
     package static let databaseTableName = "attachment"
@@ -49,13 +53,27 @@ package struct Journal: Sendable {
     case unreadable(id: String?, reason: String)
   }
 
+  /// What is to be written of a row.
+  private enum Change {
+    case save(Row)
+    case remove
+  }
+
   private let store: JournalStore
+  /// Writers take turns, so that nothing is written over by what is older.
+  private let turns = Mutex(())
+  /// What could not be written, by its row's ID; nobody waits with this lock.
+  private let owed = Mutex<[String: Change]>([:])
+  /// Why something could not be written, whenever there was nothing else that could not.
+  package let shortages: AsyncStream<BlockError>
+  private let shortage: AsyncStream<BlockError>.Continuation
 
   /// Opens the journal, and makes it if it is not there.
   ///
   /// - Throws: As `JournalStore`: `unsupported` for one of a newer version, `corrupt` for one that is damaged.
   package init(_ path: String) throws(BlockError) {
     store = try JournalStore(path, Self.migrator, .boot)
+    (shortages, shortage) = AsyncStream.makeStream()
   }
 
   /// What was found of its log when it was opened; `nil` if all is well.
@@ -113,23 +131,85 @@ package struct Journal: Sendable {
 
   /// Writes a new attachment down.
   ///
-  /// - Throws: `noSpace` on a full disk: the room that is kept there is for what is to be taken apart.
+  /// - Throws: `noSpace` on a full disk: the room that is kept there is for what is to be taken apart, and has to be
+  ///   there; what kept something that is owed from being written.
   package func insert(_ row: Row) throws(BlockError) {
-    try store.write(usesReserve: false) { try row.save($0) }
-    store.keepReserve()
+    try turns.withLock { _ throws(BlockError) in
+      try writeAllOwed()
+      try store.requireReserve()
+      try store.write(usesReserve: false) { try row.save($0) }
+    }
   }
 
   /// Writes down what has changed of an attachment.
-  package func save(_ row: Row) throws(BlockError) {
-    try store.write { try row.save($0) }
+  ///
+  /// - Parameter canWait: Whether it may be owed: it says what is so already, and the next manager would find that out
+  ///   by what is there.
+  /// - Throws: Why it cannot be written; if it can wait, only damage.
+  package func save(_ row: Row, canWait: Bool = false) throws(BlockError) {
+    try write(.save(row), row.id, canWait: canWait)
   }
 
-  /// Forgets an attachment that is no more.
+  /// Forgets an attachment that is no more, at once or when there is room.
+  ///
+  /// - Throws: As ``save(_:canWait:)`` for what can wait.
   package func remove(_ id: String) throws(BlockError) {
-    _ = try store.write { try Row.deleteOne($0, key: id) }
-    // It may have been needed.
-    store.keepReserve()
+    try write(.remove, id, canWait: true)
   }
+
+  /// Whether something of an attachment is owed.
+  package func owes(_ id: String) -> Bool { owed.withLock { $0[id] != nil } }
+
+  /// Writes what is owed.
+  ///
+  /// - Throws: Why it cannot be written; it is still owed then.
+  package func writeOwed() throws(BlockError) {
+    try turns.withLock { _ throws(BlockError) in try writeAllOwed() }
+  }
+
+  private func write(_ change: Change, _ id: String, canWait: Bool) throws(BlockError) {
+    try turns.withLock { _ throws(BlockError) in
+      do throws(BlockError) {
+        try write(change, id)
+      } catch  where canWait && Self.isOfTheDisk(error) {
+        let isFirst = owed.withLock { owed in
+          defer { owed[id] = change }
+          return owed.isEmpty
+        }
+        if isFirst { shortage.yield(error) }
+        return
+      }
+      owed.withLock { $0[id] = nil }
+      do throws(BlockError) {
+        try writeAllOwed()
+        // It may have been needed.
+        if case .remove = change { store.keepReserve() }
+      } catch  where Self.isOfTheDisk(error) {
+        // There was room for this one only.
+        return
+      }
+    }
+  }
+
+  private func write(_ change: Change, _ id: String) throws(BlockError) {
+    _ = try store.write { database in
+      switch change {
+      case .save(let row): try row.save(database)
+      case .remove: try Row.deleteOne(database, key: id)
+      }
+    }
+  }
+
+  /// Writes what is owed; in turn.
+  private func writeAllOwed() throws(BlockError) {
+    for (id, change) in owed.withLock({ $0 }) {
+      try write(change, id)
+      owed.withLock { $0[id] = nil }
+    }
+  }
+
+  /// Whether an error is the disk's, and not the journal's own.
+  private static func isOfTheDisk(_ error: BlockError) -> Bool { [.noSpace, .ioError].contains(error.kind) }
 
   /// Moves everything into the journal's own file; for an orderly end.
   package func checkpoint() throws(BlockError) { try store.checkpoint() }

@@ -158,12 +158,34 @@ extension Manager {
     }
   }
 
+  /// Writes what the journal's disk has no room for, again and again until it has; whenever something has none.
+  static func writeOwed(_ context: Attachment.Context) async {
+    let (journal, log) = (context.journal, context.log)
+    for await shortage in journal.shortages {
+      log.error("\(shortage) What has changed is kept in memory until it can be written.")
+      var isOwed = true
+      while isOwed {
+        do throws(BlockError) {
+          try await context.services.clock.pause(for: context.deadlines.journal)
+          // On a thread of its own: a disk that hangs keeps nobody else.
+          try await Blocking.run("journal") { () throws(BlockError) in try journal.writeOwed() }
+          isOwed = false
+          log.notice("\(context.directories.journal): what could not be written before is written")
+        } catch {
+          if error.kind == .cancelled { return }
+          log.debug("\(error)")
+        }
+      }
+    }
+  }
+
   /// Puts the journal in order for an orderly end: its file holds everything by itself then.
   public func prepareEnd() {
     do throws(BlockError) {
+      try context.journal.writeOwed()
       try context.journal.checkpoint()
     } catch {
-      // All of it is in the log still.
+      // What is written is in the log still, and of what is owed the next manager finds out by what is there.
       context.log.warning("\(error)")
     }
   }

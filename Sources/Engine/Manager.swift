@@ -77,6 +77,7 @@ public actor Manager {
     Task {
       for await attachment in gone { await manager.forget(attachment) }
     }
+    Task { await Self.writeOwed(context) }
     try await manager.recover()
     return manager
   }

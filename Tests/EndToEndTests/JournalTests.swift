@@ -157,34 +157,93 @@ extension SerialEndToEndTests {
       try instance.detach("a")
     }
 
-    /// On a full disk nothing new is attached, and everything can be taken apart.
+    /// A small disk at ROOT of this instance.
+    private func smallRoot(_ size: String = "8m") throws -> SmallDisk {
+      try SmallDisk(instance.root, options: "size=\(size)")
+    }
+
+    private func expectNoSpace(_ id: String, _ location: SourceLocation = #_sourceLocation) throws {
+      let refused = try instance.ashlar("attach", "--id", id, try disk(id))
+      #expect(
+        refused.status == 1 && refused.errors.contains("Free "), "\(refused.errors)", sourceLocation: location
+      )
+      #expect(
+        try !instance.attachments().contains { $0.id.text == id }, "it is listed", sourceLocation: location)
+    }
+
+    /// On a full disk nothing new is attached, and everything can be taken apart, however often somebody fills it again.
     @Test func aFullDiskHoldsUpNoDetach() throws {
-      let root = instance.scratch("small")
-      try FileManager.default.createDirectory(atPath: root, withIntermediateDirectories: true)
-      try #require(try Program.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", root]).status == 0)
-      defer { _ = try? Program.run(["umount", "-l", root]) }
-      func ashlar(_ arguments: String...) throws -> Program.Outcome {
-        try Program.run(
-          [Instance.command] + arguments, environment: ["ASHLAR_ROOT": root, "ASHLAR_RUN": instance.run])
-      }
-      for name in ["a", "b", "c"] {
-        let attach = try ashlar("attach", "--id", name, try disk(name))
-        #expect(attach.status == 0, "\(attach.errors)")
-      }
-      _ = try Program.run(["sh", "-c", "cat /dev/zero > \(root)/filler || true"])
-      let refused = try ashlar("attach", "--id", "d", try disk("d"))
-      #expect(refused.status == 1 && refused.errors.contains("Free some space"), "\(refused.errors)")
+      let small = try smallRoot()
+      for name in ["a", "b", "c", "d", "e"] { _ = try instance.attach(name, try disk(name)) }
+      try small.fill()
+      try expectNoSpace("f")
       // Also with a manager that has found the disk full.
       for name in ["a", "b"] {
-        let detach = try ashlar("detach", "--id", name)
-        #expect(detach.status == 0, "\(detach.errors)")
-        #expect(try ashlar("daemon", "stop").status == 0)
+        try instance.detach(name)
+        try small.fill()
+        try expectNoSpace("f")
+        #expect(try instance.ashlar("daemon", "stop").status == 0)
+        try small.fill()
       }
-      _ = try Program.run(["sh", "-c", "cat /dev/zero >> \(root)/filler || true"])
-      let last = try ashlar("detach", "--id", "c")
-      #expect(last.status == 0, "\(last.errors)")
-      #expect(try ashlar("ls", "--json").line == "[]")
-      #expect(try ashlar("daemon", "stop").status == 0)
+      for name in ["c", "d"] {
+        try instance.detach(name, "--force")
+        try small.fill()
+      }
+      try instance.detach("e")
+      #expect(try instance.ashlar("ls", "--json").line == "[]")
+      small.clear()
+      _ = try instance.attach("f", try disk("f"))
+      try instance.detach("f")
+      #expect(try instance.ashlar("daemon", "stop").status == 0)
+    }
+
+    /// Where nothing can be written at all, everything can be taken apart still; it is said, and written down later.
+    @Test func whatCannotBeWrittenDownIsTakenApart() throws {
+      let small = try smallRoot()
+      let device = try instance.attach("held", try disk("held"))
+      for name in ["a", "b", "c"] { _ = try instance.attach(name, try disk(name)) }
+      // As on a file system that keeps no room.
+      unlink("\(instance.root)/journal.sqlite-reserve")
+      try small.fill()
+      try instance.detach("a")
+      try small.fill()
+      do {
+        let descriptor = try Descriptor.open(device, O_RDONLY)
+        try instance.detach("held", "--force")
+        let info = try instance.inspect("held")
+        #expect(info.state == .detaching && info.problem?.contains("not written down") == true, "\(info)")
+        try expectNoSpace("d")
+        // The next manager finds rows of what is gone, and no room to remove them.
+        try killManager()
+        try small.fill()
+        let found = try instance.attachments().map(\.id.text).sorted()
+        #expect(found == ["b", "c", "held"], "\(found)")
+        _ = consume descriptor
+      }
+      // That it was to go died with the manager.
+      try instance.detach("held")
+      try instance.detach("b")
+      try instance.detach("c", "--force")
+      #expect(try instance.ashlar("ls", "--json").line == "[]")
+      small.clear()
+      #expect(try instance.ashlar("daemon", "stop").status == 0)
+      let rows = try DatabaseQueue(path: "\(instance.root)/journal.sqlite").read {
+        try Int.fetchOne($0, sql: "SELECT COUNT(*) FROM attachment")
+      }
+      #expect(rows == 0)
+      try instance.expectNothingLeft()
+    }
+
+    /// Without room for what is to be taken apart nothing is attached.
+    @Test func withoutRoomForTheReserveNothingIsAttached() throws {
+      let small = try smallRoot("2m")
+      // A manager can start, and no more.
+      try small.fill(leaving: 400 << 10)
+      try expectNoSpace("a")
+      small.clear()
+      _ = try instance.attach("a", try disk("a"))
+      try instance.detach("a")
+      #expect(try instance.ashlar("daemon", "stop").status == 0)
     }
   }
 }

@@ -100,6 +100,7 @@ struct TestInstance {
     short.stop = .seconds(2)
     short.makeWay = .seconds(2)
     short.kill = .milliseconds(300)
+    short.journal = .milliseconds(50)
     return short
   }()
 
