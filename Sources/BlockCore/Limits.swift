@@ -140,6 +140,14 @@ public enum Limits {
   public static let waitingThreads = 64
   /// Steps of a whole process that wait in system calls at a time: of a manager, for thousands of disks.
   public static let waitingSteps = 1024
+  /// Attachments of a manager that do something at a time.
+  public static let actorThreads = 4096
+  /// Files of images that a manager looks at at a time; what comes then is refused.
+  public static let fileLooks = 1024
+  /// How long a file of an image may take to be looked at.
+  public static let lookTime = Duration.seconds(20)
+  /// Requests about sandboxes and volumes at a time that change something; what comes then is refused.
+  public static let waitingVerbs = 512
 
   // Transports
 

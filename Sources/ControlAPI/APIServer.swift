@@ -12,6 +12,7 @@ import Logging
 import NIOCore
 import Sandboxes
 import ServiceLifecycle
+import Synchronization
 import Volumes
 
 /// The manager's HTTP interface on a Unix socket; its routes stand in docs/api.md.
@@ -112,10 +113,7 @@ public struct APIServer: Sendable {
       try await Self.explained(request) { _ async throws(BlockError) in
         let order = try await AttachRequest.read(request)
         let id = try AttachmentID(order.id)
-        // It looks at files, of which the disk may not answer.
-        let spec = try await Blocking.executor.run { () async throws(BlockError) in
-          try await self.spec(for: order, id)
-        }
+        let spec = try await self.spec(for: order, id)
         return try await manager.attach(id, spec)
       }
     }
@@ -162,12 +160,19 @@ public struct APIServer: Sendable {
     let transport: TransportChoice = try Self.choice(order.transport, "transport", or: .auto, order.id)
     let server: BackstoreChoice = try Self.choice(order.backstore, "backstore", or: .auto, order.id)
     let reference = try ImageReference(absolute: order.image)
-    let (path, configuration) = try await reference.identity(in: services.files)
+    let isKnown = await manager.isKnown(id)
+    let files = services.files
+    let (path, configuration) = try await manager.looks.look(
+      at: reference.path, step: "attach", object: id.text, within: Limits.lookTime
+    ) { () async throws(BlockError) in
+      let found = try await reference.identity(in: files)
+      if !isKnown {
+        try await ImageReference(reference.scheme, found.path, relativeTo: "/").checkIsNoContainer(in: files)
+      }
+      return found
+    }
     // Once it is decided that a file's bytes are meant, the image is a raw one as any other.
     let scheme = reference.scheme == .rawBytes ? ImageReference.Scheme.raw : reference.scheme
-    if await !manager.isKnown(id) {
-      try await ImageReference(reference.scheme, path, relativeTo: "/").checkIsNoContainer(in: services.files)
-    }
     var spec = AttachmentSpec(
       scheme: scheme?.rawValue, path: path, configuration: configuration, transport: transport,
       isReadOnly: order.readOnly ?? false, isShared: order.shared ?? false ? true : nil)
@@ -226,7 +231,7 @@ public struct APIServer: Sendable {
     }
   }
 
-  /// As ``explained(_:taking:_:)``, on threads that may wait: for journals, disks, and the kernel's devices.
+  /// As ``explained(_:taking:_:)``, on threads that may wait: for journals and the kernel's lists.
   static func explainedWaiting<Body: Encodable & Sendable>(
     _ request: Request, taking keys: [String] = [],
     _ body: (RequestQuery) async throws(BlockError) -> Body
@@ -235,6 +240,32 @@ public struct APIServer: Sendable {
       try await explained(request, taking: keys, body)
     }
   }
+
+  /// As ``explainedWaiting(_:taking:_:)``, for what waits for disks that others have named; refused when too much does.
+  ///
+  /// Who only asks what there is always finds a thread.
+  static func explainedVerb<Body: Encodable & Sendable>(
+    _ request: Request, taking keys: [String] = [],
+    _ body: (RequestQuery) async throws(BlockError) -> Body
+  ) async throws -> Response {
+    let isTaken = verbs.withLock { count in
+      guard count < Limits.waitingVerbs else { return false }
+      count += 1
+      return true
+    }
+    defer { if isTaken { verbs.withLock { $0 -= 1 } } }
+    return try await explainedWaiting(request, taking: keys) { query async throws(BlockError) in
+      guard isTaken else {
+        throw BlockError(
+          .exhausted, step: "take", object: "the request", cause: "\(Limits.waitingVerbs) wait already",
+          remedy: "Look at what the disks do that they name.")
+      }
+      return try await body(query)
+    }
+  }
+
+  /// Requests under way that may wait for such disks.
+  private static let verbs = Mutex(0)
 
   private static func reply(_ body: some Encodable, status: HTTPResponse.Status = .ok) throws(BlockError)
     -> Response

@@ -16,12 +16,12 @@ struct SandboxRoutes: Sendable {
       }
     }
     router.post("/v1/sandboxes") { request, _ in
-      try await APIServer.explainedWaiting(request) { _ async throws(BlockError) in
+      try await APIServer.explainedVerb(request) { _ async throws(BlockError) in
         try await sandboxes.create(try await SandboxRequest.read(request))
       }
     }
     router.post("/v1/sandboxes/gc") { request, _ in
-      try await APIServer.explainedWaiting(request) { _ async throws(BlockError) in
+      try await APIServer.explainedVerb(request) { _ async throws(BlockError) in
         SandboxGone(removed: try await sandboxes.collectGarbage())
       }
     }
@@ -31,7 +31,7 @@ struct SandboxRoutes: Sendable {
       }
     }
     router.get("/v1/sandbox-dependants") { request, _ in
-      try await APIServer.explainedWaiting(request, taking: ["path"]) { query async throws(BlockError) in
+      try await APIServer.explainedVerb(request, taking: ["path"]) { query async throws(BlockError) in
         try sandboxes.dependants(of: try query.path("path"))
       }
     }
@@ -41,7 +41,7 @@ struct SandboxRoutes: Sendable {
       }
     }
     router.delete("/v1/sandboxes/:name") { request, context in
-      try await APIServer.explainedWaiting(request, taking: ["force"]) { query async throws(BlockError) in
+      try await APIServer.explainedVerb(request, taking: ["force"]) { query async throws(BlockError) in
         let name = try Self.name(context)
         try await sandboxes.remove(name, isForced: try query.flag("force"))
         return SandboxGone(removed: [name.text])
@@ -52,23 +52,23 @@ struct SandboxRoutes: Sendable {
 
   private func addVerbs(to router: Router<BasicRequestContext>) {
     router.post("/v1/sandboxes/:name/pause") { request, context in
-      try await APIServer.explainedWaiting(request) { _ async throws(BlockError) in
+      try await APIServer.explainedVerb(request) { _ async throws(BlockError) in
         try await sandboxes.pause(try Self.name(context))
       }
     }
     router.post("/v1/sandboxes/:name/resume") { request, context in
-      try await APIServer.explainedWaiting(request) { _ async throws(BlockError) in
+      try await APIServer.explainedVerb(request) { _ async throws(BlockError) in
         try await sandboxes.resume(try Self.name(context))
       }
     }
     router.post("/v1/sandboxes/:name/fork") { request, context in
-      try await APIServer.explainedWaiting(request) { _ async throws(BlockError) in
+      try await APIServer.explainedVerb(request) { _ async throws(BlockError) in
         let body = try await SandboxTarget.read(request)
         return try await sandboxes.fork(try Self.name(context), as: try SandboxName(body.target))
       }
     }
     router.post("/v1/sandboxes/:name/flatten") { request, context in
-      try await APIServer.explainedWaiting(request) { _ async throws(BlockError) in
+      try await APIServer.explainedVerb(request) { _ async throws(BlockError) in
         let body = try await SandboxTarget.read(request)
         if body.replace == true { try await checkIsNotAttached(body.target) }
         return try await sandboxes.flatten(
@@ -76,7 +76,7 @@ struct SandboxRoutes: Sendable {
       }
     }
     router.post("/v1/sandboxes/:name/merge") { request, context in
-      try await APIServer.explainedWaiting(request) { _ async throws(BlockError) in
+      try await APIServer.explainedVerb(request) { _ async throws(BlockError) in
         let name = try Self.name(context)
         try await sandboxes.merge(name)
         return SandboxGone(removed: [name.text])

@@ -14,23 +14,23 @@ struct VolumeRoutes: Sendable {
       try await APIServer.explainedWaiting(request) { _ async throws(BlockError) in try await volumes.list() }
     }
     router.post("/v1/volumes") { request, _ in
-      try await APIServer.explainedWaiting(request) { _ async throws(BlockError) in
+      try await APIServer.explainedVerb(request) { _ async throws(BlockError) in
         try await volumes.map(try await VolumeMapRequest.read(request))
       }
     }
     router.delete("/v1/volumes/:name") { request, context in
-      try await APIServer.explainedWaiting(request, taking: ["force"]) { query async throws(BlockError) in
+      try await APIServer.explainedVerb(request, taking: ["force"]) { query async throws(BlockError) in
         try await volumes.unmap(try APIServer.component("name", context), isForced: try query.flag("force"))
         return DetachReply(gone: true)
       }
     }
     router.get("/v1/volume-content") { request, _ in
-      try await APIServer.explainedWaiting(request, taking: ["volume"]) { query async throws(BlockError) in
+      try await APIServer.explainedVerb(request, taking: ["volume"]) { query async throws(BlockError) in
         try await volumes.check(try query.path("volume"))
       }
     }
     router.post("/v1/volume-content") { request, _ in
-      try await APIServer.explainedWaiting(request) { _ async throws(BlockError) in
+      try await APIServer.explainedVerb(request) { _ async throws(BlockError) in
         let body = try await VolumeFormatRequest.read(request)
         try sandboxes.checkIsNobodys(body.volume, "format")
         return try await volumes.format(body)

@@ -141,6 +141,7 @@ public struct DataServer {
       case .connected(let peer): welcome(peer)
       case .message(let incoming, from: let sender):
         if let status = handle(incoming, from: sender) { return status }
+        if order != nil { timer.cancel() }
       case .disconnected(let gone):
         guard gone === peer else { continue }
         peer = nil

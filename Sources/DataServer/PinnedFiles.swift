@@ -37,6 +37,9 @@ package final class PinnedFiles: FileSystem {
     self.onChange = onChange
   }
 
+  /// Whether an earlier data server has said what it serves.
+  package var wasServed: Bool { served != nil }
+
   /// The host, with these files.
   package var services: HostServices {
     let host = HostServices.linux
@@ -102,7 +105,7 @@ package final class PinnedFiles: FileSystem {
   }
 
   private func note(_ path: String, _ file: any BlockFile, _ access: FileAccess) throws(BlockError) {
-    let isWritable = access == .readWrite
+    let isWritable = access != .readOnly
     let state = try file.currentState()
     if let served {
       guard let known = served.file(path) else {

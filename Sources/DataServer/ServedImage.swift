@@ -178,8 +178,8 @@ extension ServedImage {
     let file: any BlockFile
     do {
       file = try await files.open(path, for: .readWrite)
-    } catch  where error.kind == .notFound && !isReopen {
-      // One that was served has gone since: zeros would take the place of what it held.
+    } catch  where error.kind == .notFound && !files.wasServed {
+      // Not one that was served and has gone since: zeros would take the place of what it held.
       file = try await files.create(path, byteCount: geometry.byteCount)
     }
     if !isReopen { try await ImageReference.checkBackstoreFile(file) }

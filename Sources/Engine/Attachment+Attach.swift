@@ -60,8 +60,10 @@ extension Attachment {
     // Each time: what nobody stood on when it was served last may be the base of a sandbox now.
     if start != .drain, let path = spec.writtenPath {
       let check = context.checkWriter
-      // On a thread of its own: what stands on a dead mount does not answer.
-      try await Blocking.run("check writer") { () throws(BlockError) in try check(path) }
+      // What stands on a dead mount does not answer.
+      try await context.looks.look(
+        at: path, step: "attach", object: id.text, within: context.deadlines.look
+      ) { () throws(BlockError) in try check(path) }
     }
     expectServer()
     try startServer(start)

@@ -12,23 +12,10 @@ extension Attachment {
   /// - Throws: `conflict` with the file and what differs; `timedOut` if a file system does not answer.
   func checkFiles(_ step: String, remedy: String) async throws(BlockError) {
     guard let pin = try row.decodedPin() else { return }
-    let deadline = context.deadlines.readBack
-    let outcome = await Race.first(within: deadline, clock: context.services.clock) {
-      () -> Result<ImagePin.Replacement?, BlockError> in
-      do throws(BlockError) {
-        return .success(
-          try await Blocking.run("look at files") { () throws(BlockError) in try pin.replacement() })
-      } catch {
-        return .failure(error)
-      }
-    }
-    guard let outcome else {
-      throw BlockError(
-        .timedOut, step: step, object: id.text,
-        cause: "the files that it serves could not be looked at within \(deadline)",
-        remedy: "Look at what the file system that they are in does.")
-    }
-    guard let replacement = try outcome.get() else { return }
+    let replacement = try await context.looks.look(
+      at: spec.path, step: step, object: id.text, within: context.deadlines.look
+    ) { () throws(BlockError) in try pin.replacement() }
+    guard let replacement else { return }
     throw BlockError(
       .conflict, step: step, object: id.text,
       cause: "\(replacement.path) is not the file that it serves: \(replacement.difference)", remedy: remedy)

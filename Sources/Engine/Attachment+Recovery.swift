@@ -25,9 +25,7 @@ extension Attachment {
       switch state {
       case .attaching: try await attach(start)
       case .attached:
-        if isServerAlive || objects.outlivesServer {
-          try await checkFiles("attach", remedy: "Detach it first, or choose another ID.")
-        }
+        try await checkFiles("attach", remedy: "Detach it first, or choose another ID.")
         guard try await confirm() else { return .success(nil) }
       case .detaching:
         var cause = problem
@@ -38,6 +36,7 @@ extension Attachment {
       case .unknown: throw notTouched("attach")
       case .failed:
         if objects.outlivesServer { throw problemOfDevice() }
+        try await checkFiles("attach", remedy: "Detach it first, or choose another ID.")
         // What is left of it goes first, unless somebody still uses that.
         do throws(BlockError) {
           _ = try await detach(force: false)
@@ -47,6 +46,7 @@ extension Attachment {
             cause: "its data server has died, and what is left of it cannot be removed: \(error.cause)",
             remedy: error.remedy, errno: error.errno)
         }
+        isReplaced = true
         return .success(nil)
       }
     } catch {
@@ -76,7 +76,8 @@ extension Attachment {
       throw error
     } catch {
       context.log.notice("\(id): \(error)")
-      return try await !detach(force: false)
+      isReplaced = try await detach(force: false)
+      return !isReplaced
     }
   }
 
@@ -126,10 +127,24 @@ extension Attachment {
       finishInBackground()
       return .success(())
     }
-    guard isOfThisBoot, objects.isPresent else { return finish() }
+    guard isOfThisBoot, objects.isPresent else { return finishOrRemember() }
     // Somebody still has the device open; it goes with them.
     abortDevice()
     finishInBackground()
+    return .success(())
+  }
+
+  /// As ``finish()``; but one of which a flush has failed stays, until somebody detaches it or attaches it again.
+  private func finishOrRemember() -> Result<Void, BlockError> {
+    guard row.flushFailure != nil, row.state != AttachmentState.detaching.rawValue else { return finish() }
+    letGo()
+    unlink(context.directories.link(id))
+    unlink(context.directories.serverSocket(exportName))
+    server = nil
+    row.device = nil
+    state = .failed
+    problem = "its data server died while there was no manager"
+    save()
     return .success(())
   }
 

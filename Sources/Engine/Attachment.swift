@@ -18,6 +18,8 @@ package actor Attachment {
     let launches: ServerLaunches
     let deadlines: Deadlines
     let bootID: String
+    /// Where files are looked at that may not answer.
+    let looks: FileLooks
     /// Refuses a file or device that an image may not be written to, at a path.
     let checkWriter: @Sendable (String) throws(BlockError) -> Void
     /// Called when an attachment is no more.
@@ -41,6 +43,8 @@ package actor Attachment {
   var hold: DeviceHold?
   /// Whether the data server runs, as far as we know.
   var isServing = false
+  /// Whether another one of its ID takes its place, because its data server has died.
+  var isReplaced = false
   /// Whether nothing is left of it.
   var isGone = false
   /// Whether the journal has its row; if not, it is there and nobody knows why.

@@ -20,7 +20,8 @@ public actor BackstoreService {
   }
 
   // It waits for configfs, and for the kernel to take its answers.
-  private nonisolated let executor = BlockingActorExecutor()
+  private nonisolated let executor = BlockingActorExecutor(
+    on: BlockingExecutor(label: "ashlar service", limit: 1))
   let manager: Manager
   let log: Logger
   /// The last thing to be done for each backstore that something is done for.

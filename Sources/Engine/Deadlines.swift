@@ -1,3 +1,5 @@
+import BlockCore
+
 /// How long each wait may take before it is given up.
 ///
 /// No wait is without one.
@@ -6,6 +8,8 @@ public struct Deadlines: Sendable {
   public var attach: Duration
   /// Until the new device has been read back.
   public var readBack: Duration
+  /// For a look at a file of an image.
+  public var look: Duration
   /// For those who have a device open for a moment only, before it counts as used.
   public var settle: Duration
   /// Until a detached device is gone, if nobody else has it open.
@@ -29,7 +33,8 @@ public struct Deadlines: Sendable {
 
   /// The usual ones.
   public static let standard = Deadlines(
-    attach: .seconds(60), readBack: .seconds(20), settle: .milliseconds(500), detach: .seconds(20),
+    attach: .seconds(60), readBack: .seconds(20), look: Limits.lookTime, settle: .milliseconds(500),
+    detach: .seconds(20),
     report: .seconds(2), change: .seconds(20), handOver: .seconds(30), turn: .seconds(30), stop: .seconds(3),
     makeWay: .seconds(15), kill: .seconds(5), journal: .seconds(2))
 }

@@ -9,12 +9,16 @@ import TransportTCMU
 ///
 /// It can stop, crash or be replaced at any time; the next one takes over what the journal speaks of.
 public actor Manager {
-  // It waits for its directories and for the kernel's lists of devices and mounts.
-  private nonisolated let executor = BlockingActorExecutor()
+  // It waits for its directories and for the kernel's lists of devices and mounts; on a thread that nobody else has, since
+  // it is asked for everything.
+  private nonisolated let executor = BlockingActorExecutor(
+    on: BlockingExecutor(label: "ashlar manager", limit: 1))
   let context: Attachment.Context
   /// The host's clock.
   nonisolated var clock: any HostClock { context.services.clock }
   private let transportCheck: @Sendable (TransportChoice) throws(BlockError) -> Void
+  /// Where files of images are looked at.
+  public nonisolated var looks: FileLooks { context.looks }
   /// What there is, by its ID.
   package var attachments: [AttachmentID: Attachment] = [:]
   private var lastActivity: Duration
@@ -72,7 +76,8 @@ public actor Manager {
     let context = Attachment.Context(
       directories: options.directories, journal: journal, services: services,
       log: log, launches: options.launches, deadlines: options.deadlines, bootID: Self.bootID,
-      checkWriter: options.checkWriter, onGone: { post.yield($0) }, onStep: options.onStep)
+      looks: FileLooks(clock: services.clock), checkWriter: options.checkWriter, onGone: { post.yield($0) },
+      onStep: options.onStep)
     let manager = Manager(context, lock, aside)
     Task {
       for await attachment in gone { await manager.forget(attachment) }
@@ -117,21 +122,31 @@ public actor Manager {
   ) async throws(BlockError) -> AttachmentInfo {
     begin()
     defer { end() }
+    var before: Journal.Row?
     while true {
-      let attachment = if let known = attachments[id] { known } else { try create(id, spec) }
+      let attachment = if let known = attachments[id] { known } else { try create(id, spec, after: before) }
       let info = try await attachment.inTurn { attachment in await attachment.attachOrConfirm(spec, start) }
       // Without an answer it has gone while we waited for our turn.
       if let info { return info }
+      before = await attachment.isReplaced ? attachment.row : nil
       forget(attachment)
     }
   }
 
-  private func create(_ id: AttachmentID, _ spec: AttachmentSpec) throws(BlockError) -> Attachment {
+  /// - Parameter before: The row of the one whose place it takes, because its data server has died: what that one served,
+  ///   and a flush that failed in it, hold for this one, too.
+  private func create(
+    _ id: AttachmentID, _ spec: AttachmentSpec, after before: Journal.Row?
+  ) throws(BlockError) -> Attachment {
     try transportCheck(spec.transport)
     let name = "ashlar-\(id)-\(String(context.services.random.next(), radix: 16))"
-    let row = try Journal.Row(
+    var row = try Journal.Row(
       id: id, exportName: name, spec: spec, bootID: context.bootID,
       createdAt: Double(context.services.clock.sinceEpoch.components.seconds))
+    if let before, before.spec == row.spec {
+      row.pin = before.pin
+      row.flushFailure = before.flushFailure
+    }
     let attachment = try Attachment(context, row: row)
     attachments[id] = attachment
     return attachment

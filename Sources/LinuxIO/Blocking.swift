@@ -5,6 +5,9 @@ public enum Blocking {
   /// The threads of a process for what waits, but for the requests of its disks, which have their own.
   public static let executor = BlockingExecutor(label: "ashlar waits", limit: Limits.waitingSteps)
 
+  /// The threads for actors whose code may wait: not among those above, of which a stalled disk may hold every one.
+  public static let actors = BlockingExecutor(label: "ashlar actors", limit: Limits.actorThreads)
+
   /// Runs a body on a thread that may wait, and gives its result.
   ///
   /// It runs to its end if the caller withdraws.

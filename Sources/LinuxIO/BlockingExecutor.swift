@@ -66,7 +66,7 @@ public final class BlockingActorExecutor: SerialExecutor {
   /// Makes one for an actor.
   ///
   /// - Parameter executor: Whose threads it uses, one at a time.
-  public init(on executor: BlockingExecutor = Blocking.executor) {
+  public init(on executor: BlockingExecutor = Blocking.actors) {
     self.executor = executor
   }
 

@@ -7,9 +7,9 @@ import Synchronization
 /// A job starts at once while fewer threads than the limit are busy: the thread that became idle last takes it, whose
 /// stack is in the processor's cache still, or a new one. Otherwise it waits, first come, first served. Threads that
 /// have had nothing to do for some time end.
-final class WorkerPool: Sendable {
+package final class WorkerPool: Sendable {
   /// What a thread does.
-  enum Job: Sendable {
+  package enum Job: Sendable {
     /// A part of a task.
     case task(UnownedJob, UnownedTaskExecutor)
     /// A closure.
@@ -52,6 +52,8 @@ final class WorkerPool: Sendable {
     /// Jobs without a thread.
     var waiting = JobQueue()
     var threadCount = 0
+    /// Those of them that are being started, which may fail.
+    var startingCount = 0
     var isClosed = false
   }
 
@@ -60,6 +62,7 @@ final class WorkerPool: Sendable {
 
   private let label: String
   private let limit: Int
+  private let launch: @Sendable (String, @escaping @Sendable () -> Void) throws(BlockError) -> Void
   private let state = Mutex(State())
 
   /// Makes a pool without threads.
@@ -67,16 +70,23 @@ final class WorkerPool: Sendable {
   /// - Parameters:
   ///   - label: What its threads are called.
   ///   - limit: Threads at most.
-  init(label: String, limit: Int) {
+  ///   - launch: Starts a thread of a name; throws if there is none to be had.
+  package init(
+    label: String, limit: Int,
+    launch: @escaping @Sendable (String, @escaping @Sendable () -> Void) throws(BlockError) -> Void = {
+      name, body throws(BlockError) in try WorkerThread.start(name: name, body)
+    }
+  ) {
     self.label = label
     self.limit = limit
+    self.launch = launch
   }
 
   /// Threads that there are now.
   var threadCount: Int { state.withLock { $0.threadCount } }
 
   /// Has a job done, on a thread that is not the caller's; may be called on any thread.
-  func enqueue(_ job: Job) {
+  package func enqueue(_ job: Job) {
     let (worker, isStart) = state.withLock { state -> (Worker?, Bool) in
       if let worker = state.idle.popLast() { return (worker, false) }
       guard state.threadCount < limit else {
@@ -84,6 +94,7 @@ final class WorkerPool: Sendable {
         return (nil, false)
       }
       state.threadCount += 1
+      state.startingCount += 1
       return (nil, true)
     }
     worker?.wake(with: job)
@@ -103,19 +114,31 @@ final class WorkerPool: Sendable {
 
   private func start(_ job: Job) {
     do throws(BlockError) {
-      try WorkerThread.start(name: label) { [self] in work(job) }
+      try launch(label) { [self] in work(job) }
+      state.withLock { $0.startingCount -= 1 }
     } catch {
-      // No thread to be had: whoever is there does it, and if that is nobody, Dispatch waits until it gets one.
-      let (worker, isTaken) = state.withLock { state -> (Worker?, Bool) in
-        state.threadCount -= 1
-        if let worker = state.idle.popLast() { return (worker, true) }
-        guard state.threadCount > 0 else { return (nil, false) }
-        state.waiting.append(job)
-        return (nil, true)
-      }
-      worker?.wake(with: job)
-      if !isTaken { DispatchQueue.global().async { job.run() } }
+      giveAway(job)
     }
+  }
+
+  /// Finds somebody else for a job for which there was no thread to be had: whoever is there does it, and if that is nobody,
+  /// Dispatch waits until it gets one.
+  private func giveAway(_ job: Job) {
+    let (worker, orphans) = state.withLock { state -> (Worker?, [Job]) in
+      state.threadCount -= 1
+      state.startingCount -= 1
+      if let worker = state.idle.popLast() { return (worker, []) }
+      guard state.threadCount == state.startingCount else {
+        state.waiting.append(job)
+        return (nil, [])
+      }
+      var orphans = [job]
+      // Nobody is left who would come to them; those who are being started have a job each.
+      while let next = state.waiting.popFirst() { orphans.append(next) }
+      return (nil, orphans)
+    }
+    worker?.wake(with: job)
+    for job in orphans { DispatchQueue.global().async { job.run() } }
   }
 
   /// What a thread does until it ends.

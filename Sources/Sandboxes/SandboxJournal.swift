@@ -60,12 +60,16 @@ package final class SandboxJournal: Sendable {
   /// Tells this instance's kernel devices from those of every other: 8 hexadecimal digits.
   package let instance: String
   private let store: JournalStore
+  /// Says that a sandbox was written down; for one reader at a time.
+  let changes: AsyncStream<Void>
+  private let changed: AsyncStream<Void>.Continuation
 
   /// Opens the journal, and makes it if it is not there.
   ///
   /// - Throws: As `JournalStore`: `unsupported` for one of a newer version, `corrupt` for one that is damaged.
   package init(_ path: String, random: any RandomSource) throws(BlockError) {
     store = try JournalStore(path, Self.migrator, .powerCut)
+    (changes, changed) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     instance = try store.writeTogether { database in
       if let known = try String.fetchOne(database, sql: "SELECT id FROM instance") { return known }
       let id = hex(random.next() & 0xFFFF_FFFF, digits: 8)
@@ -101,6 +105,7 @@ package final class SandboxJournal: Sendable {
   ///   the kernel's devices, which it is about, do not either.
   func save(_ row: Row, isDurable: Bool = true) throws(BlockError) {
     try store.write(isDurable ? .powerCut : .boot) { try Self.save(row, $0) }
+    changed.yield()
   }
 
   /// Writes a new sandbox down; false if there is one of that name.

@@ -85,10 +85,17 @@ extension Sandboxes {
 
   /// Looks after the sandboxes until the task is cancelled: finishes what had to wait for somebody, and tells how full
   /// the stores are.
+  ///
+  /// The kernel tells of neither, so it looks; but only while there is a sandbox of which that can be so.
   public func watchOver() async {
     var round = 0
+    var changes = journal.changes.makeAsyncIterator()
     while !Task.isCancelled {
       do throws(BlockError) {
+        if try isQuiet() {
+          journal.keepReserve()
+          await changes.next()
+        }
         try await services.clock.pause(for: .milliseconds(500))
         try await finishWhatWaits()
         if round % 4 == 0 {
@@ -100,6 +107,14 @@ extension Sandboxes {
       }
       round += 1
     }
+  }
+
+  /// Whether nothing can happen by itself to any of the sandboxes.
+  private func isQuiet() throws(BlockError) -> Bool {
+    let restless: Set<String> = [
+      SandboxState.pausing.rawValue, SandboxState.removing.rawValue, SandboxState.running.rawValue,
+    ]
+    return !(try journal.rows().contains { restless.contains($0.state) })
   }
 
   private func finishWhatWaits() async throws(BlockError) {

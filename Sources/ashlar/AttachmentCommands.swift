@@ -92,9 +92,14 @@ extension AttachCommand {
     _ request: AttachRequest, _ reference: ImageReference, _ instance: InstanceOptions,
     onRefusal: (ErrorReply) -> Void = { _ in }
   ) async throws(BlockError) -> AttachmentInfo {
-    // A missing driver or file is seen here, too, so that it does not start a daemon, which would say the same.
-    try HostSupport.require(request.transport.flatMap(TransportChoice.init) ?? .auto)
-    _ = try await reference.identity(in: HostServices.linux.files)
+    // A missing driver or file is seen here, too, so that it does not start a daemon, which would say the same. If one
+    // runs, it is left to it: a disk that does not answer would hold us up without an end.
+    if try !Daemon(instance).isRunning {
+      try HostSupport.require(request.transport.flatMap(TransportChoice.init) ?? .auto)
+      _ = try await FileLooks(limit: 1, clock: LinuxClock()).look(
+        at: reference.path, step: "attach", object: request.id, within: Limits.lookTime
+      ) { () async throws(BlockError) in try await reference.identity(in: HostServices.linux.files) }
+    }
     return try await instance.withManager { client async throws(BlockError) in
       try await client.call(.post, "/v1/attachments", body: request, onRefusal: onRefusal)
     }

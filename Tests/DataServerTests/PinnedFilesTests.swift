@@ -58,18 +58,19 @@ import DataServer
     #expect(try await problem(pin, path, .readOnly)?.contains("inode") == true)
   }
 
-  @Test func aFileThatIsWrittenToMayChangeAndGrow() async throws {
+  @Test(arguments: [FileAccess.readWrite, .sharedReadWrite])
+  func aFileThatIsWrittenToMayChangeAndGrow(access: FileAccess) async throws {
     let path = try scratch.write("disk", [UInt8](repeating: 1, count: 4096))
-    let pin = try await pin(path, .readWrite)
+    let pin = try await pin(path, access)
     let handle = try FileHandle(forWritingTo: URL(filePath: path))
     try handle.seekToEnd()
     try handle.write(contentsOf: Data(repeating: 2, count: 4096))
     try handle.close()
-    #expect(try await problem(pin, path, .readWrite) == nil)
+    #expect(try await problem(pin, path, access) == nil)
     #expect(truncate(path, 512) == 0)
-    #expect(try await problem(pin, path, .readWrite)?.contains("512 bytes instead of 4096") == true)
+    #expect(try await problem(pin, path, access)?.contains("512 bytes instead of 4096") == true)
     try replace(path, [UInt8](repeating: 1, count: 8192))
-    #expect(try await problem(pin, path, .readWrite)?.contains("inode") == true)
+    #expect(try await problem(pin, path, access)?.contains("inode") == true)
   }
 
   /// The path is the same, and so is the link at it; what it leads to is another file.
@@ -109,11 +110,12 @@ import DataServer
     #expect(try await problem(pin, other, .readOnly) == nil)
   }
 
-  @Test func aFailedFlushIsHandedDownAndReset() async throws {
+  @Test(arguments: [FileAccess.readWrite, .sharedReadWrite])
+  func aFailedFlushIsHandedDownAndReset(access: FileAccess) async throws {
     let path = try scratch.write("disk", [UInt8](repeating: 1, count: 4096))
     let failure = FlushFailure(file: path, happenedAt: 7, cause: "Input/output error")
     let files = try files(nil, failure)
-    let file = try await files.open(path, for: .readWrite)
+    let file = try await files.open(path, for: access)
     #expect(files.flushFailure == failure)
     let error = await #expect(throws: BlockError.self) { try await file.synchronize() }
     #expect(error?.kind == .ioError && error?.cause.contains("earlier flush") == true)

@@ -96,6 +96,37 @@ extension SerialEndToEndTests {
       #expect(try instance.ashlar("daemon", "stop").status == 0)
     }
 
+    /// Nor does it go with its data server, whoever looks first; and another file is not taken for what it served.
+    @Test func aDeathForgetsNothing() throws {
+      let instance = try Instance()
+      let path = instance.scratch("disk.img")
+      let flush = try attachWithFault(instance, path)
+      try instance.scratch.write("disk.img.fails", text: "")
+      #expect(try Program.run(flush).status != 0)
+      #expect(unlink(instance.scratch("disk.img.fails")) == 0)
+      try expectProblem(instance, path)
+      kill(try #require(try instance.inspect("disk").server?.pid), SIGKILL)
+      _ = try instance.attach("disk", "raw:\(path)")
+      try expectProblem(instance, path)
+      // The manager with it: the next one has only its row.
+      let server = try #require(try instance.inspect("disk").server?.pid)
+      kill(try instance.managerPid(), SIGKILL)
+      kill(server, SIGKILL)
+      #expect(try instance.inspect("disk").state == .failed)
+      try expectProblem(instance, path)
+      #expect(rename(path, "\(path).moved") == 0)
+      #expect(try Program.run(["truncate", "-s", "16M", path]).status == 0)
+      let other = try instance.ashlar("attach", "--id", "disk", "raw:\(path)")
+      #expect(other.status == 1 && other.errors.contains("is not the file that it serves"), "\(other)")
+      // Who detaches it knows.
+      try instance.detach("disk")
+      let device = try instance.attach("disk", "raw:\(path)")
+      let afresh = ["dd", "if=/dev/zero", "of=\(device)", "bs=4k", "count=1", "conv=fsync", "status=none"]
+      #expect(try Program.run(afresh).status == 0)
+      try instance.detach("disk")
+      try instance.expectNothingLeft()
+    }
+
     /// Attaches a new file, whose data server's flushes fail when told to.
     ///
     /// - Returns: The command that writes and flushes.

@@ -22,10 +22,15 @@ final class RawConnection {
     return raw
   }
 
-  /// Sends a text, and gives all that comes until the other side ends the connection; `nil` if it does not in time.
-  func ask(_ text: String, seconds: Int = 5) -> String? {
+  /// Sends a text, and waits for nothing.
+  func say(_ text: String) {
     let bytes = Array(text.utf8)
     _ = send(raw, bytes, bytes.count, Int32(MSG_NOSIGNAL))
+  }
+
+  /// Sends a text, and gives all that comes until the other side ends the connection; `nil` if it does not in time.
+  func ask(_ text: String, seconds: Int = 5) -> String? {
+    say(text)
     var answer: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 4096)
     var waiting = pollfd(fd: raw, events: Int16(POLLIN), revents: 0)

@@ -172,6 +172,52 @@ extension SerialEndToEndTests {
       try instance.expectNothingLeft()
     }
 
+    /// Orders that a disk does not let come to an end, from clients that have gone, take nothing from the others; and
+    /// whoever waits for his order is told.
+    @Test func ordersThatWaitHoldUpNobody() throws {
+      let instance = try Instance()
+      #expect(try instance.ashlar("daemon", "start").status == 0)
+      let other = try instance.attach("other", Fixtures.path("ext4/config.l2.v1.json"))
+      let disk = try StalledDisk(instance.scratch)
+      // There is no such file: nothing comes of what is looked at after all.
+      let missing = "\(disk.image).missing"
+      disk.stop()
+      for round in 0..<12 {
+        let clients = try (0..<100).map { number in
+          let client = try RawConnection("\(instance.run)/ashlard.sock")
+          let order = #"{"id":"x\#(round)-\#(number)","image":"raw:\#(missing)","readOnly":true}"#
+          client.say(
+            "POST /v1/attachments HTTP/1.1\r\nHost: ashlar\r\nContent-Length: \(order.utf8.count)\r\n\r\n\(order)"
+          )
+          return client
+        }
+        usleep(100_000)
+        withExtendedLifetime(clients) {}
+      }
+      #expect(try answer(instance, "/v1/attachments").isPrompt)
+      let refused = try instance.ashlar("attach", "--id", "late", "--read-only", "raw:\(missing)")
+      #expect(refused.status == 1 && refused.errors.contains("Look at what the file system"), "\(refused)")
+      // They are given up when they have waited for as long as they may, and nobody waits for the same once more.
+      var again = refused
+      #expect(
+        Waiting.until(seconds: 60) {
+          again =
+            (try? instance.ashlar("attach", "--id", "late", "--read-only", "raw:\(missing)")) ?? again
+          return again.errors.contains("\(missing) does not answer: an earlier look")
+        }, "\(again)")
+      let ids = try instance.attachments().map(\.id.text)
+      #expect(ids == ["other"])
+      #expect(try Instance.sha256(ofDevice: other).count == 64)
+      try instance.detach("other")
+      disk.goOn()
+      #expect(
+        Waiting.until {
+          (try? instance.ashlar("attach", "--id", "late", "--read-only", "raw:\(disk.image)"))?.status == 0
+        })
+      try instance.detach("late")
+      try instance.expectNothingLeft()
+    }
+
     /// A data server that is stopped while many ask for its counters: none of them waits for more than their time.
     @Test func aStoppedServerIsNotWaitedFor() throws {
       let instance = try Instance()

@@ -76,6 +76,23 @@ import Testing
     #expect(executor.threadCount <= 3)
   }
 
+  /// Two threads that cannot be started at the same moment: each job is done all the same.
+  @Test func withoutThreadsAllJobsAreDone() async throws {
+    let both = DispatchSemaphore(value: 0)
+    let done = DispatchSemaphore(value: 0)
+    for limit in [1, 2] {
+      let pool = WorkerPool(label: "none", limit: limit) { _, _ throws(BlockError) in
+        // Until the other one has come, too.
+        _ = both.wait(timeout: .now() + 0.2)
+        throw BlockError(errno: .resourceTemporarilyUnavailable, step: "start", object: "a thread")
+      }
+      for _ in 0..<2 { DispatchQueue.global().async { pool.enqueue(.body { done.signal() }) } }
+      both.signal()
+      both.signal()
+      for _ in 0..<2 { #expect(done.wait(timeout: .now() + 5) == .success, "with a limit of \(limit)") }
+    }
+  }
+
   @Test func theThreadsEndWithTheExecutor() async throws {
     let name = "ends soon"
     var executor: BlockingExecutor? = BlockingExecutor(label: name)
