@@ -99,6 +99,11 @@ public struct DataServer {
     } catch {
       log.debug("\(error)")
     }
+    do throws(BlockError) {
+      try LinuxProcess.raiseFileSizeLimit()
+    } catch {
+      log.warning("writes behind it fail: \(error)")
+    }
     LinuxProcess.raiseOpenFileLimit()
   }
 

@@ -67,6 +67,23 @@ public enum LinuxProcess {
     return Int(clamping: limit.rlim_cur)
   }
 
+  /// Has files as large as this process may at most (RLIMIT_FSIZE): whoever started it had a limit for files of his
+  /// own, and what is written here are disks.
+  ///
+  /// Processes that it starts inherit that.
+  ///
+  /// - Throws: `permissionDenied` if there is a limit still: one that only CAP_SYS_RESOURCE may raise.
+  public static func raiseFileSizeLimit() throws(BlockError) {
+    var limit = rlimit()
+    let infinity = rlim_t.max
+    guard getrlimit(clinux_RLIMIT_FSIZE, &limit) == 0, limit.rlim_cur != infinity else { return }
+    var wanted = rlimit(rlim_cur: infinity, rlim_max: infinity)
+    if setrlimit(clinux_RLIMIT_FSIZE, &wanted) == 0 { return }
+    let error = BlockError.lastErrno(step: "raise", object: "the limit of the size of files")
+    limit.rlim_cur = limit.rlim_max
+    guard setrlimit(clinux_RLIMIT_FSIZE, &limit) == 0, limit.rlim_cur == infinity else { throw error }
+  }
+
   /// Asks the kernel to choose nearly any other process before this one when memory runs out: disks depend on it.
   ///
   /// Processes that it starts inherit that.

@@ -195,8 +195,8 @@ struct Daemon: Sendable {
     if !report.isEmpty, let said = try? decodeMessage(ErrorReply.self, report) {
       return said.error.error
     }
-    let lines = SmallFile.text(directories.log)?.split(separator: "\n") ?? []
-    let said = lines.last.map { "; its log ends with: \($0)" } ?? ""
+    let said =
+      ManagerLog.reason(in: SmallFile.text(directories.log) ?? "").map { "; its log ends with: \($0)" } ?? ""
     return BlockError(
       .unavailable, step: "start", object: "the manager", cause: "\(cause)\(said)",
       remedy: "Look into \(directories.log).")

@@ -190,6 +190,11 @@ extension ManageCommand {
     } catch {
       log.debug("\(error)")
     }
+    do throws(BlockError) {
+      try LinuxProcess.raiseFileSizeLimit()
+    } catch {
+      log.warning("writes behind it fail: \(error)")
+    }
     return LinuxProcess.raiseOpenFileLimit()
   }
 

@@ -116,6 +116,7 @@ static const unsigned long clinux_FUSE_DEV_IOC_CLONE = FUSE_DEV_IOC_CLONE;
 static const unsigned long clinux_FICLONE = FICLONE;
 static const unsigned long clinux_FS_IOC_GETVERSION = FS_IOC_GETVERSION;
 static const int clinux_RLIMIT_NOFILE = RLIMIT_NOFILE;
+static const int clinux_RLIMIT_FSIZE = RLIMIT_FSIZE;
 // For _GNU_SOURCE only; the same number on every architecture that Swift knows.
 static const int clinux_O_PATH = 010000000;
 // For _GNU_SOURCE only; the value of x86-64 and riscv64 on one hand, arm64 on the other (asm/fcntl.h).
