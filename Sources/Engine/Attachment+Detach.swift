@@ -16,6 +16,12 @@ extension Attachment {
       reachUnknownServer()
     }
     let usage = try await settledUsage()
+    if let unseen = usage.unseen, !usage.isSeenInUse, !force, state != .detaching {
+      throw BlockError(
+        unseen.kind, step: "detach", object: described,
+        cause: "who uses it cannot be seen: \(unseen.cause) (\(unseen.object))",
+        remedy: "Nothing has changed. \(unseen.remedy ?? "Try again.")", errno: unseen.errno)
+    }
     if usage.isInUse && !force && state != .detaching {
       throw BlockError(
         .busy, step: "detach", object: described, cause: "it is \(usage.description)",

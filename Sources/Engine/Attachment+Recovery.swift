@@ -105,8 +105,7 @@ extension Attachment {
     }
     let isOfThisBoot = row.bootID == context.bootID
     // A process of that number that started at another time, or at that time after another boot, is somebody else.
-    server = isOfThisBoot ? row.serverPid.flatMap(ProcessIdentity.init(pid:)) : nil
-    if server?.startTime != row.serverStart.flatMap(UInt64.init(exactly:)) { server = nil }
+    server = isOfThisBoot ? row.server.flatMap { $0.isAlive ? $0 : nil } : nil
     // A manager that was replaced within its process has left us its children.
     if server == nil, isOfThisBoot, let pid = row.serverPid { ChildProcess.collect(pid) }
     // What was never finished nobody was told of, and its server ends by itself.

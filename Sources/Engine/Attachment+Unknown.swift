@@ -41,8 +41,7 @@ extension Attachment {
   /// Finds the data server of what is to be taken apart although nobody knows what it is.
   func reachUnknownServer() {
     guard link == nil else { return }
-    let known = row.bootID == context.bootID ? row.serverPid.flatMap(ProcessIdentity.init(pid:)) : nil
-    if known?.startTime == row.serverStart.flatMap(UInt64.init(exactly:)) { server = known }
+    if row.bootID == context.bootID, let known = row.server, known.isAlive { server = known }
     do throws(BlockError) {
       adopt(try ServerLink(context.directories.serverSocket(exportName)))
     } catch {
@@ -151,10 +150,9 @@ extension Attachment {
 extension ServerHello {
   /// The process that says so, if it runs.
   var process: ProcessIdentity? {
-    guard let pid, let identity = ProcessIdentity(pid: pid), identity.startTime == startTime else {
-      return nil
-    }
-    return identity
+    guard let pid, let startTime else { return nil }
+    let identity = ProcessIdentity(pid: pid, startTime: startTime)
+    return identity.isAlive ? identity : nil
   }
 }
 

@@ -51,10 +51,14 @@ struct BackstoreObjects: KernelObjects {
   var outlivesServer: Bool { true }
 
   var isPresent: Bool {
-    spec.role == .served ? UIODevice.find(backstore)?.configuration == spec.configuration : isOurs
+    FailedReads.mayBe {
+      spec.role == .served ? UIODevice.find(backstore)?.configuration == spec.configuration : isOurs
+    }
   }
 
-  var awaitsAnswers: Bool { spec.role == .own && isOurs && (backstore.status?.isExported ?? false) }
+  var awaitsAnswers: Bool {
+    spec.role == .own && FailedReads.mayBe { isOurs && (backstore.status?.isExported ?? false) }
+  }
 
   /// Whether the backstore of this name is the one that this attachment has made, or has begun to make.
   private var isOurs: Bool {
@@ -119,10 +123,12 @@ struct BackstoreObjects: KernelObjects {
   func owns(_ device: String) -> Bool {
     guard let target = try? target() else { return false }
     // The LUN's own directory is locked while the kernel takes the disk away, so it is not looked into here.
-    return isOurs && target.disk?.path == device
+    return FailedReads.mayBe { isOurs && target.disk?.path == device }
   }
 
   func remove() async throws(BlockError) {
+    let (isOurs, failed) = FailedReads.during { self.isOurs }
+    if let failed { throw failed }
     guard isOurs else { return }
     // One that exports something else stands for another ID.
     try await target().remove(backstore, deadline: Self.removalDeadline)

@@ -15,6 +15,8 @@ struct DeviceUsage: Sendable {
   var openers: [BlockDevice.Opener] = []
   /// Whether the kernel says that somebody has it for himself alone, as one who mounts it does.
   var isClaimed = false
+  /// Why not all of that could be seen; `nil` if it could.
+  var unseen: BlockError?
 
   /// Nobody.
   init() {}
@@ -25,6 +27,12 @@ struct DeviceUsage: Sendable {
   ///   - path: The device: `/dev/loopN`.
   ///   - servedBy: The process that serves it.
   init(of path: String, servedBy server: Int32?) {
+    let (seen, failed) = FailedReads.during { DeviceUsage(seenOf: path, servedBy: server) }
+    self = seen
+    unseen = failed
+  }
+
+  private init(seenOf path: String, servedBy server: Int32?) {
     let devices = Self.devices(of: path)
     let mounted = MountedDevices(Set(devices.map(\.numbers)))
     mounts = Self.mounts(of: path, in: Mount.all())
@@ -53,8 +61,11 @@ struct DeviceUsage: Sendable {
     }
   }
 
-  /// Whether anybody uses it, as far as can be seen.
-  var isInUse: Bool { isMountedOrHeld || !openers.isEmpty || isClaimed }
+  /// Whether anybody uses it, as far as can be seen, or may use it.
+  var isInUse: Bool { isSeenInUse || unseen != nil }
+
+  /// Whether somebody was seen who uses it.
+  var isSeenInUse: Bool { isMountedOrHeld || !openers.isEmpty || isClaimed }
 
   /// Whether it is open somewhere, but neither mounted nor beneath another device, as far as can be seen.
   var isOnlyOpen: Bool { isInUse && !isMountedOrHeld }
@@ -68,6 +79,7 @@ struct DeviceUsage: Sendable {
     if !places.isEmpty { parts.append("mounted at \(places.joined(separator: ", "))") }
     if !holders.isEmpty { parts.append("used by \(holders.map { "/dev/\($0)" }.joined(separator: ", "))") }
     if !openers.isEmpty { parts.append("open in \(openers.map(\.description).joined(separator: ", "))") }
+    if let unseen { parts.append("perhaps used by somebody who could not be seen (\(unseen))") }
     return parts.isEmpty ? "open somewhere out of our sight" : parts.joined(separator: ", ")
   }
 }

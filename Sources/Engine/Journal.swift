@@ -3,6 +3,7 @@ import BlockCore
 import FoundationEssentials
 import GRDB
 import Journals
+import LinuxIO
 import Synchronization
 
 /// What the engine has promised and what it has made, written down before the kernel is touched.
@@ -246,6 +247,12 @@ extension Journal.Row {
     rest.pin = nil
     rest.flushFailure = nil
     self.status = String(decoding: try encodeMessage(rest), as: UTF8.self)
+  }
+
+  /// The data server, whether it runs still or not; `nil` if none was noted.
+  package var server: ProcessIdentity? {
+    guard let serverPid, let startTime = serverStart.flatMap(UInt64.init(exactly:)) else { return nil }
+    return ProcessIdentity(pid: serverPid, startTime: startTime)
   }
 
   /// What is served, unpacked.

@@ -12,7 +12,7 @@ protocol KernelObjects: Sendable {
   var hasServer: Bool { get }
   /// Whether it stays when its data server dies, so that a new one can take over with what is outstanding.
   var outlivesServer: Bool { get }
-  /// Whether anything of it is in the kernel.
+  /// Whether anything of it is in the kernel; what cannot be seen is.
   var isPresent: Bool { get }
   /// Whether the kernel may wait for answers that only a data server gives, also while it is taken apart.
   var awaitsAnswers: Bool { get }
@@ -29,7 +29,7 @@ protocol KernelObjects: Sendable {
   /// - Throws: What kept it from being made; what was made is left for ``remove()``.
   func makeDevice(_ status: ServerStatus) async throws(BlockError) -> String?
 
-  /// Whether a path is this attachment's device still: its number may have gone to another disk.
+  /// Whether a path is this attachment's device still: its number may have gone to another disk. What cannot be seen is.
   func owns(_ device: String) -> Bool
 
   /// Removes what does not go by itself with the data server.
@@ -54,13 +54,15 @@ struct LoopObjects: KernelObjects {
 
   var awaitsAnswers: Bool { false }
 
-  var isPresent: Bool { LoopDevice.number(backedBy: exportName) != nil }
+  var isPresent: Bool { FailedReads.mayBe { LoopDevice.number(backedBy: exportName) != nil } }
 
   func prepare() async throws(BlockError) {}
 
   func makeDevice(_ status: ServerStatus) async throws(BlockError) -> String? { status.device }
 
-  func owns(_ device: String) -> Bool { LoopDevice.isBacked(device, by: exportName) }
+  func owns(_ device: String) -> Bool {
+    FailedReads.mayBe { LoopDevice.isBacked(device, by: exportName) }
+  }
 
   func remove() async throws(BlockError) {}
 

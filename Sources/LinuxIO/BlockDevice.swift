@@ -76,7 +76,9 @@ public enum BlockDevice {
       _ = try Descriptor.open(path, O_RDONLY | O_EXCL | O_NONBLOCK)
       return false
     } catch {
-      return error.errno == .resourceBusy
+      if error.errno == .resourceBusy { return true }
+      FailedReads.note(error)
+      return false
     }
   }
 

@@ -213,8 +213,18 @@ public struct ProcessIdentity: Sendable, Hashable, Codable {
     return (state == "T" || state == "t") && isAlive
   }
 
-  /// Whether it still runs.
-  public var isAlive: Bool { ProcessIdentity(pid: pid) == self }
+  /// The one that was noted so: whether it runs still, ``isAlive`` tells.
+  public init(pid: Int32, startTime: UInt64) {
+    self.pid = pid
+    self.startTime = startTime
+  }
+
+  /// Whether it still runs; one that cannot be looked at does, as long as there is one of its number.
+  public var isAlive: Bool {
+    let (now, failed) = FailedReads.during { ProcessIdentity(pid: pid) }
+    if now == self { return true }
+    return failed != nil && (Glibc.kill(pid, 0) == 0 || errno != ESRCH)
+  }
 
   /// Ends it at once (SIGKILL), if it still runs.
   public func kill() { send(SIGKILL) }

@@ -25,7 +25,7 @@ public struct Mount: Sendable, Hashable {
   /// The mounts that a file of that kind tells of; `nil` if it cannot be read.
   private static func mounts(in path: String) -> [Mount]? {
     // That it is not there means that nothing is known, as for a process that has ended.
-    guard let bytes = try? SmallFile.bytes(path, limit: 64 << 20) else { return nil }
+    guard let bytes = SmallFile.bytesIfThere(path, limit: 64 << 20) else { return nil }
     return bytes.split(separator: UInt8(ascii: "\n")).compactMap { Mount(line: $0) }
   }
 

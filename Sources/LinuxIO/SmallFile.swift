@@ -4,11 +4,23 @@ import Glibc
 /// Files of a few bytes, as sysfs and procfs have them.
 public enum SmallFile {
   /// The text without its last newline; `nil` if it cannot be read, which for such files means that what
-  /// they speak of is not there.
+  /// they speak of is not there, but for ``FailedReads``.
   public static func text(_ path: String, limit: Int = 1 << 20) -> String? {
-    guard var bytes = try? bytes(path, limit: limit) else { return nil }
+    guard var bytes = bytesIfThere(path, limit: limit) else { return nil }
     if bytes.last == UInt8(ascii: "\n") { bytes.removeLast() }
     return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// As ``bytes(_:limit:)``; `nil` if it cannot be read.
+  ///
+  /// Why, ``FailedReads`` takes note of.
+  static func bytesIfThere(_ path: String, limit: Int) -> [UInt8]? {
+    do throws(BlockError) {
+      return try bytes(path, limit: limit)
+    } catch {
+      FailedReads.note(error)
+      return nil
+    }
   }
 
   /// The bytes of a file.
@@ -33,16 +45,25 @@ public enum SmallFile {
   public static func link(_ path: String) -> String? {
     var target = [CChar](repeating: 0, count: 4097)
     let count = readlink(path, &target, target.count)
+    if count < 0 { FailedReads.note(.lastErrno(step: "read", object: path)) }
     guard count >= 0, count < target.count else { return nil }
     return String(decoding: target[..<count].map(UInt8.init(bitPattern:)), as: UTF8.self)
   }
 
-  /// The names in a directory, without `.` and `..`; none if it cannot be read.
+  /// The names in a directory, without `.` and `..`; none if it cannot be read, see ``FailedReads``.
   public static func entries(_ path: String) -> [String] {
-    guard let directory = opendir(path) else { return [] }
+    guard let directory = opendir(path) else {
+      FailedReads.note(.lastErrno(step: "list", object: path))
+      return []
+    }
     defer { closedir(directory) }
     var names: [String] = []
-    while let entry = readdir(directory) {
+    while true {
+      errno = 0
+      guard let entry = readdir(directory) else {
+        if errno != 0 { FailedReads.note(.lastErrno(step: "list", object: path)) }
+        break
+      }
       let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
         String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
       }

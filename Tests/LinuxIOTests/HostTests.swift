@@ -119,6 +119,22 @@ import Testing
     #expect(ProcessIdentity(pid: pid) == nil)
   }
 
+  /// What is not there is told from what could not be read.
+  @Test func readsThatFailAreKnownToWhoDecidesByThem() {
+    let absent = FailedReads.during {
+      (
+        SmallFile.text("/proc/self/nothing"), SmallFile.entries("/proc/self/nothing"),
+        SmallFile.link("/nothing")
+      )
+    }
+    #expect(absent.found.0 == nil && absent.found.1.isEmpty && absent.failed == nil)
+    // Nothing is mapped at address 0.
+    let failed = FailedReads.during { SmallFile.text("/proc/self/mem") }
+    #expect(failed.found == nil && failed.failed?.errno == .ioError)
+    #expect(FailedReads.mayBe { SmallFile.text("/proc/self/mem") != nil })
+    #expect(!FailedReads.mayBe { SmallFile.text("/proc/self/nothing") != nil })
+  }
+
   @Test func aProgramThatIsNotThereIsAnError() {
     let error = #expect(throws: BlockError.self) {
       try ChildProcess.start(.init(program: "/no/such/program", arguments: [], descriptors: [:]))
