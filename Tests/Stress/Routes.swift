@@ -54,6 +54,7 @@ struct Objects: Sendable {
     [
       Route("GET", "/v1/status") { _ in ("/v1/status", nil) },
       Route("POST", "/v1/keep") { _ in ("/v1/keep", nil) },
+      Route("POST", "/v1/recover") { _ in ("/v1/recover", nil) },
       Route("GET", "/v1/nothing") { _ in ("/v1/nothing", nil) },
     ]
   }
@@ -81,6 +82,10 @@ struct Objects: Sendable {
       },
       Route("POST", "/v1/attachments/ID/hand-over") { random in
         ("/v1/attachments/\(Self.any(Self.ids, &random))/hand-over", nil)
+      },
+      Route("POST", "/v1/attachments/ID/reset") { random in
+        let body = Self.oneIn(10, &random) ? "{}" : "{\"flushError\":true}"
+        return ("/v1/attachments/\(Self.any(Self.ids, &random))/reset", body)
       },
     ]
   }

@@ -18,6 +18,26 @@ import Testing
     }
   }
 
+  /// The load that the sanitizers see asks whatever can be asked.
+  @Test func everyRouteIsAskedUnderLoad() throws {
+    let asked = try SourceTree.file("Tests/Stress/Routes.swift").lines.joined(separator: "\n")
+    var count = 0
+    for line in try SourceTree.file("docs/api.md").lines {
+      guard let match = line.firstMatch(of: #/^\| `([A-Z]+) (\/v1\/[^?`]*)/#) else { continue }
+      count += 1
+      let (method, path) = (match.1, match.2)
+      // They end the manager, or have a phase of their own.
+      if ["/v1/shutdown", "/v1/restart"].contains(path) { continue }
+      let verb = path.split(separator: "/").last ?? ""
+      let family = "\(path.dropLast(verb.count))\\(verb)"
+      let isAsked =
+        asked.contains("Route(\"\(method)\", \"\(path)\")")
+        || (asked.contains("Route(\"\(method)\", \"\(family)\")") && asked.contains("\"\(verb)\""))
+      #expect(isAsked, "\(method) \(path)")
+    }
+    #expect(count > 30)
+  }
+
   @Test func nothingIsForcedOrSwallowed() throws {
     for file in try SourceTree.files([".swift"], in: folders) {
       let text = file.lines.joined(separator: "\n")
