@@ -60,9 +60,14 @@ public enum BackstoreChoice: String, Sendable, Codable, CaseIterable {
 public struct DetachReply: Sendable, Hashable, Codable {
   /// Whether it is gone; `false` if it goes when its last user is done.
   public var gone: Bool
+  /// What was wrong with it, if that may have cost data: a flush that failed; `nil` otherwise.
+  public var problem: String?
 
   /// Makes an answer.
-  public init(gone: Bool) { self.gone = gone }
+  public init(gone: Bool, problem: String? = nil) {
+    self.gone = gone
+    self.problem = problem
+  }
 }
 
 /// What came of a recovery: `POST /v1/recover`.

@@ -130,7 +130,7 @@ public struct APIServer: Sendable {
     }
     router.delete("/v1/attachments/:id") { request, context in
       try await Self.explained(request, taking: ["force"]) { query async throws(BlockError) in
-        DetachReply(gone: try await manager.detach(try Self.id(context), force: try query.flag("force")))
+        try await manager.detach(try Self.id(context), force: try query.flag("force"))
       }
     }
     router.post("/v1/attachments/:id/hand-over") { request, context in

@@ -81,7 +81,7 @@ extension Attachment {
 
   /// Lets the data server live on without us; until here it ends when we do.
   func commit() throws(BlockError) {
-    guard let link else { throw serverLost() }
+    guard let link else { throw serverLost("attach") }
     try link.send(.commit)
   }
 
@@ -140,9 +140,10 @@ extension Attachment {
     return try (outcome ?? .failure(timeout)).get()
   }
 
-  func serverLost() -> BlockError {
+  /// - Parameter step: What was asked.
+  func serverLost(_ step: String) -> BlockError {
     BlockError(
-      .unavailable, step: "attach", object: id.text, cause: "its data server is gone",
+      .unavailable, step: step, object: id.text, cause: "its data server is gone",
       remedy: "Try again, and look into the log if it happens again.")
   }
 

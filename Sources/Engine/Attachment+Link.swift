@@ -48,7 +48,8 @@ extension Attachment {
     link = nil
     askedAt = nil
     counterRequests.end(with: nil)
-    changeRequests.end(with: .failure(serverLost()))
+    lateResets = []
+    changeRequests.end(with: .failure(serverLost("change")))
     if let childEnd { return serverEnded(childEnd) }
     let ending = server
     Task {

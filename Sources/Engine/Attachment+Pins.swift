@@ -40,6 +40,13 @@ extension Attachment {
 
   /// What users are told of a flush that failed; `nil` if none has, or it was reset.
   var flushProblem: String? {
+    flushLoss.map {
+      "\($0), and flushes fail until somebody who has seen to it says so: ashlar reset \(id) --flush-error"
+    }
+  }
+
+  /// What a flush that failed means for what was written; `nil` if none has, or it was reset.
+  var flushLoss: String? {
     let failure: FlushFailure
     do throws(BlockError) {
       guard let known = try row.decodedFlushFailure() else { return nil }
@@ -49,8 +56,7 @@ extension Attachment {
     }
     let time = Date.ISO8601FormatStyle().format(Date(timeIntervalSince1970: failure.happenedAt))
     return
-      "a flush of \(failure.file) failed at \(time) (\(failure.cause)): data that was written may be lost, and "
-      + "flushes fail until somebody who has seen to it says so: ashlar reset \(id) --flush-error"
+      "a flush of \(failure.file) failed at \(time) (\(failure.cause)): data that was written may be lost"
   }
 
   /// Has flushes begin anew; what the one that failed has lost, somebody has seen to.
@@ -58,14 +64,28 @@ extension Attachment {
     do throws(BlockError) {
       // First where it takes effect: what is only forgotten here would come back with the server's next status.
       if isServerAlive, link != nil { try await change(.resetFlushFailure) }
-      var changed = row
-      changed.flushFailure = nil
-      try context.journal.save(changed)
-      row = changed
-      status?.flushFailure = nil
+      try forgetFlushFailure()
     } catch {
       return .failure(error)
     }
     return .success(await info(withCounters: false, mounts: Mount.all()))
+  }
+
+  private func forgetFlushFailure() throws(BlockError) {
+    var changed = row
+    changed.flushFailure = nil
+    try context.journal.save(changed)
+    row = changed
+    status?.flushFailure = nil
+  }
+
+  /// The data server has done what was asked of it, although nobody waits for that any more.
+  func forgetLateReset() {
+    context.log.notice("\(id): its flushes have begun anew, later than was waited for")
+    do throws(BlockError) {
+      try forgetFlushFailure()
+    } catch {
+      context.log.error("\(id): \(error)")
+    }
   }
 }

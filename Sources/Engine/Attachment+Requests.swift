@@ -50,9 +50,16 @@ extension Attachment {
   ///
   /// - Throws: What kept the server from doing it; `timedOut` if it does not answer in time.
   package func change(_ change: DeviceChange) async throws(BlockError) {
-    guard let link else { throw serverLost() }
+    guard let link else { throw serverLost(change.step) }
     func late(_ cause: String) -> BlockError {
-      BlockError(.timedOut, step: "change", object: id.text, cause: cause)
+      BlockError(.timedOut, step: change.step, object: id.text, cause: cause)
+    }
+    // A server of version 1 would end the connection.
+    guard change != .resetFlushFailure || (serverHello?.version ?? 1) > 1 else {
+      throw BlockError(
+        .unsupported, step: change.step, object: id.text,
+        cause: "its data server is of an earlier release, which does not know of that",
+        remedy: "Detach it, and attach it anew: its flushes begin anew with that.")
     }
     guard changeRequests.count < Limits.pendingServerRequests else {
       throw late("its data server has answered none of \(changeRequests.count) changes before")
@@ -63,6 +70,7 @@ extension Attachment {
     let timer = Task {
       // Cancelled when the answer has come.
       if (try? await clock.sleep(for: deadline)) != nil {
+        if change == .resetFlushFailure { lateResets.insert(number) }
         changeRequests.giveUp(
           number, with: .failure(late("its data server has not answered within \(deadline)")))
       }
@@ -76,7 +84,14 @@ extension Attachment {
         changeRequests.take(.failure(error), for: number)
       }
     }
-    try answer.get()
+    do throws(BlockError) {
+      try answer.get()
+    } catch  where error.object == id.text {
+      // What ended the connection ended all that was asked.
+      throw BlockError(
+        error.kind, step: change.step, object: error.object, cause: error.cause, remedy: error.remedy,
+        errno: error.errno)
+    }
   }
 
   /// Takes what the server says.
@@ -90,6 +105,7 @@ extension Attachment {
     case .released: letGo()
     case .changed(let message):
       changeRequests.take(message.map { .failure($0.error) } ?? .success(()), for: request)
+      if let request, lateResets.remove(request) != nil, message == nil { forgetLateReset() }
     case .detached:
       // What remains is the end of the process.
       break
@@ -146,5 +162,17 @@ extension Attachment {
     guard let request else { return }
     counterRequests.take(nil, for: request)
     changeRequests.take(.failure(error), for: request)
+  }
+}
+
+extension DeviceChange {
+  /// What is done with it, as errors name it.
+  fileprivate var step: String {
+    switch self {
+    case .size: "resize"
+    case .writeCache: "set the write cache of"
+    case .configuration: "change the configuration of"
+    case .resetFlushFailure: "reset the flush error of"
+    }
   }
 }

@@ -80,6 +80,8 @@ package actor Attachment {
   var handover: Handover?
   /// The number of the request to do so.
   var handoverRequest: UInt64?
+  /// Resets of a flush failure whose asker has gone away, and which may be done nevertheless.
+  var lateResets: Set<UInt64> = []
   /// The operations that were asked for: one runs after the other.
   var turns = Turns()
   /// Whether somebody has given it up, with force, before it was attached.

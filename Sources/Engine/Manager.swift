@@ -157,17 +157,21 @@ public actor Manager {
   /// - Parameters:
   ///   - id: What the user calls it.
   ///   - force: Whether to go ahead although somebody uses the device.
-  /// - Returns: Whether it is gone; with force, what is in use goes later.
+  /// - Returns: Whether it is gone, with force what is in use goes later; and of what flush that failed somebody should
+  ///   know.
   /// - Throws: `busy` without force if somebody uses it.
-  public func detach(_ id: AttachmentID, force: Bool) async throws(BlockError) -> Bool {
+  public func detach(_ id: AttachmentID, force: Bool) async throws(BlockError) -> DetachReply {
     begin()
     defer { end() }
-    guard let attachment = attachments[id] else { return true }
+    guard let attachment = attachments[id] else { return DetachReply(gone: true) }
     // What was never attached nobody uses; and what it waits for may never come.
     if force { await attachment.abandonAttach() }
-    return try await attachment.inTurn(within: context.deadlines.turn) { attachment in
+    // Nobody hears of it any more when it is gone.
+    let loss = await attachment.flushLoss
+    let isGone = try await attachment.inTurn(within: context.deadlines.turn) { attachment in
       await attachment.detachOrExplain(force: force)
     }
+    return DetachReply(gone: isGone, problem: loss)
   }
 
   /// Gives a device a new data server while it is in use: of the program as it is installed now.

@@ -128,6 +128,7 @@ struct DetachCommand: AsyncParsableCommand {
   func run() async throws {
     let id = try AttachmentID(id)
     let reply = try await Self.detach(id, force: force, instance)
+    if let problem = reply.problem { Output.note("ashlar: \(id): \(problem)") }
     if !reply.gone { Output.note("ashlar: \(id) is still in use and goes when its last user is done") }
     if verbose && reply.gone { Output.note("ashlar: \(id) is gone") }
     if json { try Output.json(reply) }

@@ -73,7 +73,12 @@ extension SerialEndToEndTests {
       #expect(try Program.run(flush).status == 0)
       let missing = try instance.ashlar("reset", "nobody", "--flush-error")
       #expect(missing.status == 1 && missing.errors.contains("nothing is attached"), "\(missing.errors)")
-      try instance.detach("disk")
+      try instance.scratch.write("disk.img.fails", text: "")
+      #expect(try Program.run(flush).status != 0)
+      try expectProblem(instance, path)
+      let detach = try instance.ashlar("detach", "--id", "disk")
+      #expect(
+        detach.status == 0 && detach.errors.contains("data that was written may be lost"), "\(detach.errors)")
       #expect(try instance.ashlar("daemon", "stop").status == 0)
     }
 
