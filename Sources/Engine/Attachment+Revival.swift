@@ -29,7 +29,7 @@ extension Attachment {
   }
 
   /// Whether somebody may wait for a data server that is dead.
-  private var lacksServer: Bool { !isGone && !isServerAlive && objects.hasServer && objects.awaitsAnswers }
+  var lacksServer: Bool { !isGone && !isServerAlive && objects.hasServer && objects.awaitsAnswers }
 
   /// None after the first death; one that dies again and again is started more and more seldom.
   private func pauseBeforeRevival() -> Duration {

@@ -63,6 +63,9 @@ extension Attachment {
   /// Whether it is unknown because its row does not say what is attached.
   var hasUnreadableSpec: Bool { state == .unknown && isListed && !isGone && spec == .unknown }
 
+  /// Whether it is known what a data server would have to open.
+  var isImageKnown: Bool { spec.path != AttachmentSpec.unknown.path }
+
   /// Gives its place to another one that stands for the same.
   func retire() { isGone = true }
 
@@ -89,6 +92,8 @@ extension Attachment {
       return .failure(error)
     }
     context.log.notice("\(id): written down anew")
+    // Whoever uses it waits.
+    if !isServed, isImageKnown, objects.outlivesServer, lacksServer { reviveInBackground() }
     return .success(await info(withCounters: false, mounts: Mount.all()))
   }
 
