@@ -67,6 +67,11 @@ public struct EngineDirectories: Sendable, Hashable {
     "\(servers)/\(exportName.split(separator: "-").last ?? "").sock"
   }
 
+  /// Where a data server writes down that a flush has failed.
+  public func flushRecord(_ exportName: String) -> FlushRecord {
+    FlushRecord(beside: serverSocket(exportName))
+  }
+
   /// The link to an attachment's device.
   public func link(_ id: some CustomStringConvertible) -> String { "\(links)/\(id)" }
 

@@ -16,8 +16,10 @@ public struct ImagePin: Sendable, Hashable, Codable {
 
     /// An image configuration: its content must be the same; the file may be another one.
     public static let configuration = Role(rawValue: "configuration")
-    /// A layer, or another file that is only read: the same in everything.
+    /// A layer, or another file that is part of an image and only read: the same in everything.
     public static let constant = Role(rawValue: "constant")
+    /// A raw disk that is only read, and that somebody else may write to: the same file, and not shorter.
+    public static let shared = Role(rawValue: "shared")
     /// A file that is written to: the same file, and not shorter, for its time changes, and it may have grown.
     public static let writable = Role(rawValue: "writable")
   }
@@ -47,7 +49,7 @@ public struct ImagePin: Sendable, Hashable, Codable {
         guard let digest, let sha256, digest != sha256 else { return nil }
         return "its content is sha256:\(digest) instead of sha256:\(sha256)"
       }
-      return found.difference(from: state, isWritable: role == .writable)
+      return found.difference(from: state, isWritable: role == .writable || role == .shared)
     }
   }
 
@@ -90,6 +92,9 @@ public struct ImagePin: Sendable, Hashable, Codable {
   /// It goes up when other files are noted for the same image: then a file that is noted in one pin and not in the other
   /// says nothing.
   public static let currentVersion = 1
+  /// The version of one that was made of what a process of an earlier release has open: its paths may be other names of
+  /// the files, and neither configurations nor layers are noted.
+  public static let observedVersion = 0
 
   /// The version that it was written in.
   public var version: Int
@@ -117,6 +122,7 @@ public struct ImagePin: Sendable, Hashable, Codable {
   ///
   /// - Throws: `conflict` with the file and what differs.
   public func check(_ found: ImagePin) throws(BlockError) {
+    if version == Self.observedVersion { return try checkObserved(found) }
     if found.version == version {
       for file in files where found.file(file.path) == nil {
         throw Self.changed(file.path, "it was served, and is not opened any more")
@@ -138,9 +144,23 @@ public struct ImagePin: Sendable, Hashable, Codable {
         throw Self.changed(found.path, "a disk of \(found.byteCount) bytes instead of \(layer.byteCount)")
       }
     }
-    let isSame =
-      disk.isReadOnly ? found.disk.byteCount == disk.byteCount : found.disk.byteCount >= disk.byteCount
-    guard isSame else {
+    try checkDisk(found)
+  }
+
+  /// The same where only the files themselves are known.
+  private func checkObserved(_ found: ImagePin) throws(BlockError) {
+    for file in found.files where file.role != .configuration {
+      guard files.contains(where: { $0.difference(to: file.state, sha256: nil) == nil }) else {
+        throw Self.changed(
+          file.path, "inode \(file.state.inode) is none of the files that its data server had open")
+      }
+    }
+    try checkDisk(found)
+  }
+
+  private func checkDisk(_ found: ImagePin) throws(BlockError) {
+    let mayGrow = !disk.isReadOnly || files.contains { $0.role == .shared }
+    guard mayGrow ? found.disk.byteCount >= disk.byteCount : found.disk.byteCount == disk.byteCount else {
       throw Self.changed(
         files.first?.path ?? "the image",
         "the disk has \(found.disk.byteCount) bytes instead of \(disk.byteCount)")

@@ -16,6 +16,8 @@ public struct ServerOrder: Sendable, Codable {
   public var start: Start
   /// The size that the device had when it was served last, in bytes; 0 if it never was.
   public var byteCount: UInt64
+  /// How many layers it had then; `nil` if nothing is known.
+  public var layers: Int?
   /// What was set in the disk's mode pages when it was served last (``ServerStatus/settings``); `nil` if nothing is known.
   public var settings: UInt32?
   /// What an earlier data server has served: nothing else is to take its place; `nil` if nothing was.

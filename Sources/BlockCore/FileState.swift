@@ -33,8 +33,8 @@ public struct FileState: Sendable, Hashable, Codable {
   ///
   /// - Parameters:
   ///   - served: What the file was when it was opened to be served.
-  ///   - isWritable: Whether it is served for writing: then its time changes, and it may have grown; it must not be
-  ///     shorter. A file that is only read must be the same in everything.
+  ///   - isWritable: Whether it may be written to, by who serves it or by others: then its time changes, and it may have
+  ///     grown; it must not be shorter. Any other file must be the same in everything.
   public func difference(from served: FileState, isWritable: Bool) -> String? {
     guard (blockDevice == nil) == (served.blockDevice == nil) else {
       return blockDevice == nil

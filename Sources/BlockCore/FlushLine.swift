@@ -21,7 +21,7 @@ public final class FlushLine: Sendable {
     var isRunning = false
     var waiting: [CheckedContinuation<Turn, Never>] = []
     var failure: FlushFailure?
-    var observer: (@Sendable () -> Void)?
+    var observer: (@Sendable (FlushFailure) -> Void)?
   }
 
   private let state = Mutex(State())
@@ -37,8 +37,8 @@ public final class FlushLine: Sendable {
     state.withLock { $0.failure = failure }
   }
 
-  /// Says who is told that a flush has failed, before those who have asked for it are.
-  public func observe(_ observer: @escaping @Sendable () -> Void) {
+  /// Says who is told that a flush has failed, before anybody who has asked for one is: it is ``failure`` then.
+  public func observe(_ observer: @escaping @Sendable (FlushFailure) -> Void) {
     state.withLock { $0.observer = observer }
   }
 
@@ -74,11 +74,12 @@ public final class FlushLine: Sendable {
   private func turn() async -> Turn {
     await withCheckedContinuation { continuation in
       let turn = state.withLock { state -> Turn? in
-        if let failure = state.failure { return .done(.failure(failure.error)) }
+        // Also while the observer is told of one that has failed.
         if state.isRunning {
           state.waiting.append(continuation)
           return nil
         }
+        if let failure = state.failure { return .done(.failure(failure.error)) }
         state.isRunning = true
         return .lead
       }
@@ -93,16 +94,19 @@ public final class FlushLine: Sendable {
   ) {
     var answered = served
     var next: CheckedContinuation<Turn, Never>?
-    var observer: (@Sendable () -> Void)?
     if case .failure(let error) = result {
       let failure = FlushFailure(
         file: file, happenedAt: Double(now().components.seconds), cause: error.cause)
-      // Those who came meanwhile would be told that all is well.
-      (answered, observer) = state.withLock { state in
+      let observer = state.withLock { state in
         state.failure = failure
+        return state.observer
+      }
+      observer?(failure)
+      // Those who came meanwhile would be told that all is well.
+      answered = state.withLock { state in
         state.isRunning = false
         defer { state.waiting = [] }
-        return (served + state.waiting, state.observer)
+        return served + state.waiting
       }
     } else {
       next = state.withLock { state in
@@ -113,7 +117,6 @@ public final class FlushLine: Sendable {
         return state.waiting.removeFirst()
       }
     }
-    observer?()
     for continuation in answered { continuation.resume(returning: .done(result)) }
     next?.resume(returning: .lead)
   }

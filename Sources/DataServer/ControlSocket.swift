@@ -15,7 +15,8 @@ final class ControlSocket: Sendable {
   private static let bell = Atomic<Int32>(-1)
 
   private let listener: Mutex<Descriptor>
-  private let path: String
+  /// Where it stands, or stood.
+  let path: String
   private let wake: WakeSignal
 
   /// Takes over a listening socket, and SIGHUP.

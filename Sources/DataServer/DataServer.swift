@@ -21,6 +21,7 @@ public struct DataServer {
     case made(Result<any ServedDevice, BlockError>)
     case changed(BlockError?, request: UInt64?, for: Peer)
     case statusChanged
+    case deviceOwed(Peer)
     case deviceEnded(ServedEnd)
     case nobodyCame
   }
@@ -39,8 +40,13 @@ public struct DataServer {
   /// How long to wait for the first order: the manager that started us may have died meanwhile.
   private static let orderDeadline = Duration.seconds(10)
 
+  /// The pause before something is tried again for which descriptors, threads or memory were short.
+  private static let pauseInShortage = Duration.milliseconds(500)
+
   private let log: Logger
   private let handler: (any Handler)?
+  /// Where a flush that fails is written down; `nil` before there is a socket.
+  private var record: FlushRecord?
   private let events: AsyncStream<Event>
   private let post: AsyncStream<Event>.Continuation
   private var peer: Peer?
@@ -107,20 +113,28 @@ public struct DataServer {
     LinuxProcess.raiseOpenFileLimit()
   }
 
-  private func listen(_ listener: consuming Descriptor) throws(BlockError) {
+  private mutating func listen(_ listener: consuming Descriptor) throws(BlockError) {
     let raw = listener.release()
     let post = self.post
     let log = self.log
     let socket = try ControlSocket(owning: Descriptor(owning: raw))
+    record = FlushRecord(beside: socket.path)
     try WorkerThread.start(name: "control") {
-      do throws(BlockError) {
-        while true {
+      var isShort = false
+      while true {
+        do throws(BlockError) {
           let peer = Peer(try socket.accept { message in log.notice("\(message)") })
-          post.yield(.connected(peer))
-          try WorkerThread.start(name: "control peer") { Self.read(peer, post, log) }
+          try WorkerThread.start(name: "control peer") {
+            post.yield(.connected(peer))
+            Self.read(peer, post, log)
+          }
+          isShort = false
+        } catch {
+          if !isShort { log.error("no manager can connect until this is over: \(error)") }
+          isShort = true
+          // A shortage passes, and the device is to be reached then.
+          usleep(UInt32(Self.pauseInShortage / .microseconds(1)))
         }
-      } catch {
-        log.error("no manager can connect any more: \(error)")
       }
     }
   }
@@ -168,6 +182,8 @@ public struct DataServer {
       case .statusChanged:
         // Before the device is made known, its status says it.
         if let device { tell(.status(device.status)) }
+      case .deviceOwed(let debtor):
+        if debtor === peer, let device { tell(.status(device.status), withDevice: true) }
       case .deviceEnded(let end):
         guard end == .gone || (end == .stopped && isHandingOver) else {
           // Another one is started for a device that is there still.
@@ -280,10 +296,11 @@ public struct DataServer {
     let post = self.post
     let log = self.log
     let handler = self.handler
+    let record = self.record
     Task(executorPreference: Blocking.executor) {
       do throws(BlockError) {
         let made = try await makeServedDevice(
-          order, handler, log: log, onConnection: { post.yield(.exported(connection: $0)) },
+          order, handler, record, log: log, onConnection: { post.yield(.exported(connection: $0)) },
           onStatusChange: { post.yield(.statusChanged) })
         post.yield(.made(.success(made)))
       } catch {
@@ -330,29 +347,46 @@ public struct DataServer {
 
   private func watch(_ device: any ServedDevice) {
     let post = self.post
-    do {
-      try WorkerThread.start(name: "device end") {
-        post.yield(.deviceEnded(device.waitUntilEnd()))
-      }
-    } catch {
-      log.error("the device's end will not be noticed: \(error)")
-    }
+    // Where no thread is to be had now, it waits for one: the end has to be noticed.
+    Blocking.start("device end") { post.yield(.deviceEnded(device.waitUntilEnd())) }
   }
 
   /// Tells the manager, if there is one; what it misses it learns from the status when it is back.
+  ///
+  /// - Parameter withDevice: Whether the device's descriptor goes along; if there is none to be had now, it follows.
   private func tell(_ message: ServerMessage, request: UInt64? = nil, withDevice: Bool = false) {
     guard let peer else { return }
     do throws(BlockError) {
-      if withDevice, let descriptor = try device?.descriptor() {
-        try peer.socket.send(message, request: request, descriptors: [descriptor.raw])
-      } else {
-        try peer.socket.send(message, request: request)
-      }
+      if withDevice, try sendWithDevice(message, request, to: peer) { return }
+      try peer.socket.send(message, request: request)
     } catch  where error.kind == .disconnected {
       // It has what it wanted, or it is gone; the end of its connection is told of by itself.
       log.debug("the manager did not wait for a message: \(error)")
     } catch {
       log.notice("the manager did not get a message: \(error)")
     }
+  }
+
+  /// Sends a message with the device's descriptor.
+  ///
+  /// - Returns: Whether it is sent; if not, it is to be sent without, and the descriptor follows with a status.
+  private func sendWithDevice(
+    _ message: ServerMessage, _ request: UInt64?, to peer: Peer
+  ) throws(BlockError) -> Bool {
+    do throws(BlockError) {
+      guard let descriptor = try device?.descriptor() else { return false }
+      try peer.socket.send(message, request: request, descriptors: [descriptor.raw])
+      return true
+    } catch  where error.kind == .disconnected || error.kind == .timedOut {
+      throw error
+    } catch {
+      log.notice("the manager gets the device's descriptor later: \(error)")
+    }
+    let post = self.post
+    Task(executorPreference: Blocking.executor) {
+      try await LinuxClock().sleep(for: Self.pauseInShortage)
+      post.yield(.deviceOwed(peer))
+    }
+    return false
   }
 }

@@ -20,16 +20,20 @@ final class LoopServedDevice: ServedDevice {
   /// - Parameters:
   ///   - order: What the manager has ordered.
   ///   - handler: What opens the disk; `nil` for the engine's own.
+  ///   - record: Where a flush that fails is written down.
   ///   - log: Where trouble goes.
   ///   - onConnection: Told the number of the FUSE connection as soon as there is one.
   ///   - onStatusChange: Called, on any thread, when the status is another one.
   /// - Throws: A `BlockError`; nothing is left then.
   static func make(
-    _ order: ServerOrder, _ handler: (any Handler)?, log: Logger, onConnection: (UInt32) -> Void,
+    _ order: ServerOrder, _ handler: (any Handler)?, _ record: FlushRecord?, log: Logger,
+    onConnection: (UInt32) -> Void,
     onStatusChange: @escaping @Sendable () -> Void
   ) async throws(BlockError) -> LoopServedDevice {
     let executor = BlockingExecutor(label: "waiting requests")
-    let files = PinnedFiles(LinuxFileSystem(), for: order, onChange: onStatusChange)
+    let files = PinnedFiles(
+      LinuxFileSystem(), for: order, record: record, onReport: { log.error("\($0)") },
+      onChange: onStatusChange)
     let image = try await withTaskExecutorPreference(executor) { () async throws(BlockError) in
       guard let handler else { return try await ServedImage.open(order.spec, files) }
       // What follows the handler's name is the path of the order.
@@ -108,7 +112,7 @@ final class LoopServedDevice: ServedDevice {
 
   func change(_ change: DeviceChange) async throws(BlockError) {
     if case .resetFlushFailure = change {
-      image.files?.resetFlushFailure()
+      try image.files?.resetFlushFailure()
       return
     }
     throw BlockError(

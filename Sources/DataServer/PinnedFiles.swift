@@ -13,12 +13,15 @@ package final class PinnedFiles: FileSystem {
     var file: ImagePin.File
     /// The file that is written to: its size is what it is now.
     var open: (any BlockFile)?
+    /// How it changed while the image was opened, which only a raw disk may.
+    var change: String?
   }
 
   private let base: any FileSystem
   private let served: ImagePin?
   private let lostFlush: FlushFailure?
-  private let onChange: @Sendable () -> Void
+  private let record: FlushRecord?
+  private let onFlushFailure: @Sendable (FlushFailure) -> Void
   /// By the bytes of the path: to Swift, texts that look the same are equal.
   private let entries = Mutex<[[UInt8]: Entry]>([:])
 
@@ -27,14 +30,34 @@ package final class PinnedFiles: FileSystem {
   /// - Parameters:
   ///   - base: The host's.
   ///   - order: What an earlier data server has served, if one has, and the flush that failed in it.
+  ///   - record: Where a flush that fails is written down before whoever has asked for it is told; `nil` for nowhere.
+  ///   - onReport: Called, on any thread, with what a log should hold.
   ///   - onChange: Told, on any thread, that a flush has failed.
   package init(
-    _ base: any FileSystem, for order: ServerOrder, onChange: @escaping @Sendable () -> Void
+    _ base: any FileSystem, for order: ServerOrder, record: FlushRecord? = nil,
+    onReport: @escaping @Sendable (String) -> Void = { _ in }, onChange: @escaping @Sendable () -> Void
   ) {
     self.base = base
+    self.record = record
     served = order.pin
-    lostFlush = order.flushFailure
-    self.onChange = onChange
+    onFlushFailure = { failure in
+      do throws(BlockError) {
+        try record?.write(failure)
+      } catch {
+        onReport("that a flush failed is not written down, and forgotten if this process dies: \(error)")
+      }
+      onChange()
+    }
+    guard order.flushFailure == nil, order.start != .fresh else {
+      lostFlush = order.flushFailure
+      return
+    }
+    do throws(BlockError) {
+      lostFlush = try record?.read()
+    } catch {
+      onReport("whether a flush has failed before is not known: \(error)")
+      lostFlush = nil
+    }
   }
 
   /// Whether an earlier data server has said what it serves.
@@ -69,7 +92,11 @@ package final class PinnedFiles: FileSystem {
   }
 
   /// Has flushes begin anew: somebody knows what was lost.
-  package func resetFlushFailure() {
+  ///
+  /// - Throws: By errno, if what is written down of it cannot be removed; then all is as it was.
+  package func resetFlushFailure() throws(BlockError) {
+    // First: the next failure is written down anew.
+    try record?.remove()
     entries.withLock { entries in
       for entry in entries.values { entry.open?.flushes.set(nil) }
     }
@@ -125,7 +152,7 @@ package final class PinnedFiles: FileSystem {
   ) throws(BlockError) {
     if isWritable {
       if let lostFlush, lostFlush.file.utf8.elementsEqual(path.utf8) { file.flushes.set(lostFlush) }
-      file.flushes.observe(onChange)
+      file.flushes.observe(onFlushFailure)
     }
     let entry = Entry(
       file: .init(path: path, role: isWritable ? .writable : .constant, state: state),
@@ -139,10 +166,34 @@ package final class PinnedFiles: FileSystem {
       }
       if before.role == .configuration { return nil }
       if isWritable { entries[key] = entry }
-      return state.difference(from: before.state, isWritable: isWritable || before.role == .writable)
+      if isWritable || before.role == .writable {
+        return state.difference(from: before.state, isWritable: true)
+      }
+      entries[key]?.change = state.difference(from: before.state, isWritable: false)
+      return state.difference(from: before.state, isWritable: true)
     }
-    guard let difference else { return }
-    throw BlockError(
+    if let difference { throw Self.changing(path, difference) }
+  }
+
+  /// Says what kind of image has been opened: to a raw disk that is only read others may write.
+  ///
+  /// - Throws: `busy` if another image changed while it was opened.
+  package func settle(isRaw: Bool) throws(BlockError) {
+    let changed = entries.withLock { entries -> (path: String, change: String)? in
+      for (key, entry) in entries where entry.file.role == .constant {
+        if isRaw {
+          entries[key]?.file.role = .shared
+        } else if let change = entry.change {
+          return (entry.file.path, change)
+        }
+      }
+      return nil
+    }
+    if let changed { throw Self.changing(changed.path, changed.change) }
+  }
+
+  private static func changing(_ path: String, _ difference: String) -> BlockError {
+    BlockError(
       .busy, step: "open", object: path,
       cause: "it was replaced or changed while the image was opened: \(difference)",
       remedy: "Try again when nobody changes it.")

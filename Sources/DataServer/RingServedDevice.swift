@@ -23,7 +23,7 @@ final class RingServedDevice: ServedDevice {
   /// - Throws: `notFound` if the backstore is not there or not enabled, `busy` if another process serves it, and
   ///   what opening the image throws.
   static func make(
-    _ order: ServerOrder, _ handler: (any Handler)?, log: Logger,
+    _ order: ServerOrder, _ handler: (any Handler)?, _ record: FlushRecord?, log: Logger,
     onStatusChange: @escaping @Sendable () -> Void
   ) async throws(BlockError) -> RingServedDevice {
     guard let spec = order.spec.backstore else {
@@ -36,7 +36,9 @@ final class RingServedDevice: ServedDevice {
     }
     let executor = BlockingExecutor(label: "waiting requests")
     let growth = Growth()
-    let files = PinnedFiles(LinuxFileSystem(), for: order, onChange: onStatusChange)
+    let files = PinnedFiles(
+      LinuxFileSystem(), for: order, record: record, onReport: { log.error("\($0)") },
+      onChange: onStatusChange)
     let image = try await withTaskExecutorPreference(executor) { () async throws(BlockError) in
       guard let handler, order.start != .drain else { return try await open(order, spec, kernel, files) }
       return try await open(order, spec, kernel, handler, growth, files, log)
@@ -166,7 +168,7 @@ final class RingServedDevice: ServedDevice {
     case .writeCache(let isOn):
       try await image.cacheSetting?(isOn)
       try await unit.setWriteCache(isOn)
-    case .resetFlushFailure: image.files?.resetFlushFailure()
+    case .resetFlushFailure: try image.files?.resetFlushFailure()
     case .configuration:
       throw BlockError(
         .unsupported, step: "change", object: initialStatus.exportName,

@@ -53,17 +53,19 @@ protocol ServedDevice: AnyObject, Sendable {
 /// - Parameters:
 ///   - order: What the manager has ordered.
 ///   - handler: What opens the disk; `nil` for the engine's own.
+///   - record: Where a flush that fails is written down; `nil` for nowhere.
 ///   - log: Where trouble goes.
 ///   - onConnection: Told the number of a FUSE connection as soon as there is one.
 ///   - onStatusChange: Called, on any thread, when the status is another one.
 /// - Throws: A `BlockError`; nothing of ours is left then.
 func makeServedDevice(
-  _ order: ServerOrder, _ handler: (any Handler)?, log: Logger, onConnection: (UInt32) -> Void,
+  _ order: ServerOrder, _ handler: (any Handler)?, _ record: FlushRecord?, log: Logger,
+  onConnection: (UInt32) -> Void,
   onStatusChange: @escaping @Sendable () -> Void
 ) async throws(BlockError) -> any ServedDevice {
   if order.spec.backstore == nil {
     return try await LoopServedDevice.make(
-      order, handler, log: log, onConnection: onConnection, onStatusChange: onStatusChange)
+      order, handler, record, log: log, onConnection: onConnection, onStatusChange: onStatusChange)
   }
-  return try await RingServedDevice.make(order, handler, log: log, onStatusChange: onStatusChange)
+  return try await RingServedDevice.make(order, handler, record, log: log, onStatusChange: onStatusChange)
 }

@@ -53,6 +53,7 @@ struct ServedImage: Sendable {
     let options = ImageOptions(
       isReadOnly: isReadOnly, writesResultFile: true, takesContainers: takesContainers, isShared: isShared)
     let image = try await Image.open(reference, options, files.services)
+    try files.settle(isRaw: image.format == .raw)
     var served = ServedImage(
       image.volume, format: image.format.rawValue, layers: image.layers.count, notices: image.notices)
     served.files = files
@@ -122,8 +123,32 @@ struct ServedImage: Sendable {
   ///
   /// - Throws: `conflict` with the file and what differs.
   func check(_ order: ServerOrder) throws(BlockError) {
-    guard let served = order.pin, let pin else { return }
-    try served.check(pin)
+    guard let pin else { return }
+    try order.check(pin, layers: layers)
+  }
+}
+
+extension ServerOrder {
+  /// Holds what was opened against what was served.
+  ///
+  /// - Parameters:
+  ///   - found: What was opened.
+  ///   - layers: How many layers it has.
+  /// - Throws: `conflict` with the file and what differs.
+  package func check(_ found: ImagePin, layers count: Int) throws(BlockError) {
+    if let pin {
+      try pin.check(found)
+      guard pin.version == ImagePin.observedVersion else { return }
+    }
+    // Of what an earlier release has served the journal has no more than this.
+    guard start == .takeOver || start == .resume, byteCount > 0 else { return }
+    let size = found.disk.byteCount
+    guard found.disk.isReadOnly ? size == byteCount : size >= byteCount else {
+      throw ImagePin.changed(spec.path, "the disk has \(size) bytes instead of \(byteCount)")
+    }
+    guard count == layers ?? count else {
+      throw ImagePin.changed(spec.path, "the image has \(count) layers instead of \(layers ?? 0)")
+    }
   }
 }
 

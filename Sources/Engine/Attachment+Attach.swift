@@ -118,6 +118,8 @@ extension Attachment {
       id: id, exportName: exportName, spec: spec, queueCount: Self.queueCount, start: start,
       byteCount: status?.size ?? 0, settings: status?.settings)
     order.pin = try row.decodedPin()
+    order.layers = status?.layers
+    noteFlushRecord()
     order.flushFailure = try row.decodedFlushFailure()
     try link.send(.attach(order))
     try context.onStep("send the order")
@@ -260,6 +262,7 @@ extension Attachment {
     let link = context.directories.link(id)
     if row.device == nil || SmallFile.link(link) == row.device { unlink(link) }
     unlink(context.directories.serverSocket(exportName))
+    unlink(context.directories.flushRecord(exportName).path)
     do {
       try context.onStep("remove link and socket")
       if isListed { try context.journal.remove(id.text) }

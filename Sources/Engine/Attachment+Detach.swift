@@ -35,6 +35,7 @@ extension Attachment {
           "Remove it where it was made: targetcli, or rmdir in configfs. It goes from here by itself then.")
     }
     try context.onStep("look for users")
+    if link == nil, !objects.outlivesServer { try await writeOut(force: force) }
     try note(.detaching)
     try context.onStep("write that it goes")
     // Killed before, when its attach was given up: there is nothing more to be done to it.
@@ -44,18 +45,20 @@ extension Attachment {
     }
     if objects.outlivesServer { return try await takeApart(force: force, isInUse: usage.isInUse) }
     if let link {
+      // While the server is waited for: one that does not hear us may serve all the same.
+      let flush = force ? beginFlush() : nil
       try link.sendUnlessGone(.detach, request: nextRequest())
       try context.onStep("tell the server to let go")
       if usage.isInUse && force {
         finishInBackground()
-        try await endServerThatHangs()
+        try await endServerThatHangs(flush)
         return false
       }
       let isEnded: Bool? = await Race.first(within: context.deadlines.detach, clock: context.services.clock) {
         await self.serverGone()
         return true
       }
-      if isEnded == nil { return try await stillThere(force: force) }
+      if isEnded == nil { return try await stillThere(force: force, flush) }
     } else {
       letGo()
       if isServerAlive {
@@ -69,10 +72,12 @@ extension Attachment {
 
   /// Ends a data server that does not answer, so that whoever waits for it gets an error.
   ///
+  /// - Parameter flush: What was begun when the detach began; `nil` if there was nothing to write.
   /// - Throws: `timedOut` if it cannot be ended.
-  private func endServerThatHangs() async throws(BlockError) {
+  private func endServerThatHangs(_ flush: PageFlush?) async throws(BlockError) {
     guard let server, isServerAlive, await !serverAnswers() else { return }
-    context.log.error("\(id): data server \(server.pid) hangs and is ended; what it has not written is lost")
+    context.log.error("\(id): data server \(server.pid) hangs and is ended")
+    await noteLoss(flush)
     await endServer(kindly: false)
     try checkServerIsGone()
   }
@@ -126,7 +131,7 @@ extension Attachment {
     return usage
   }
 
-  private var described: String { row.device.map { "\(id) (\($0))" } ?? id.text }
+  var described: String { row.device.map { "\(id) (\($0))" } ?? id.text }
 
   /// The server has ended; the device of a server that died may be held by others still.
   private func finishWhenDeviceIsGone(force: Bool) async throws(BlockError) -> Bool {
@@ -145,7 +150,7 @@ extension Attachment {
   }
 
   /// The deadline has passed: what remains is done when the last user is done.
-  private func stillThere(force: Bool) async throws(BlockError) -> Bool {
+  private func stillThere(force: Bool, _ flush: PageFlush? = nil) async throws(BlockError) -> Bool {
     // Its connection has outlived it.
     if let server, !server.isAlive, await !usage().isInUse {
       link?.close()
@@ -161,6 +166,7 @@ extension Attachment {
           remedy: "If it waits for a slow disk, the device goes by itself when that is done. If it hangs: "
             + "ashlar detach --id \(id) --force; what is not written is lost then.")
       }
+      await noteLoss(flush)
       await endServer(kindly: false)
       if isServerAlive { finishInBackground() }
       try checkServerIsGone()

@@ -103,6 +103,7 @@ extension Attachment {
       context.log.warning("\(id): left alone: \(problem ?? "")")
       return .success(())
     }
+    noteFlushRecord()
     let isOfThisBoot = row.bootID == context.bootID
     // A process of that number that started at another time, or at that time after another boot, is somebody else.
     server = isOfThisBoot ? row.server.flatMap { $0.isAlive ? $0 : nil } : nil
@@ -234,6 +235,7 @@ extension Attachment {
       }
       // It may have come in the last moment.
       if answer == nil, isAnswerAwaited, problem == nil { problem = "its data server has not answered yet" }
+      Task { await pinWhatIsOpen() }
     } catch {
       // It lives, and so may its device.
       isServing = true

@@ -88,6 +88,8 @@ package actor Attachment {
   var isAbandoned = false
   /// The data server that we have killed.
   var killed: ProcessIdentity?
+  /// The writing of the device's page cache that is under way.
+  var pageFlush: PageFlush?
   /// Since when the data server owes an answer; `nil` if it owes none.
   var askedAt: Duration?
 
@@ -138,6 +140,7 @@ package actor Attachment {
 
   func serverEnded(_ end: ChildProcess.End) {
     isServing = false
+    noteFlushRecord()
     settle(
       .failure(
         BlockError(

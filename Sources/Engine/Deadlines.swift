@@ -14,6 +14,8 @@ public struct Deadlines: Sendable {
   public var settle: Duration
   /// Until a detached device is gone, if nobody else has it open.
   public var detach: Duration
+  /// For what is in a device's page cache to be written, before a data server is ended that cannot be spoken to.
+  public var flush: Duration
   /// Until a data server has said what was asked of it.
   public var report: Duration
   /// Until a data server has changed a device that is in use.
@@ -34,7 +36,7 @@ public struct Deadlines: Sendable {
   /// The usual ones.
   public static let standard = Deadlines(
     attach: .seconds(60), readBack: .seconds(20), look: Limits.lookTime, settle: .milliseconds(500),
-    detach: .seconds(20),
+    detach: .seconds(20), flush: .seconds(20),
     report: .seconds(2), change: .seconds(20), handOver: .seconds(30), turn: .seconds(30), stop: .seconds(3),
     makeWay: .seconds(15), kill: .seconds(5), journal: .seconds(2))
 }

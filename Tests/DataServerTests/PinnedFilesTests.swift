@@ -13,12 +13,16 @@ import DataServer
 
   init() throws { scratch = try Scratch() }
 
-  private func files(_ pin: ImagePin? = nil, _ failure: FlushFailure? = nil) throws -> PinnedFiles {
-    var order = ServerOrder(
+  private func order() throws -> ServerOrder {
+    ServerOrder(
       id: try AttachmentID("a"), exportName: "ashlar-a-1",
       spec: AttachmentSpec(
         scheme: nil, path: "/", configuration: nil, transport: .tcmu, isReadOnly: false), queueCount: 1,
       start: .takeOver, byteCount: 0)
+  }
+
+  private func files(_ pin: ImagePin? = nil, _ failure: FlushFailure? = nil) throws -> PinnedFiles {
+    var order = try order()
     order.pin = pin
     order.flushFailure = failure
     return PinnedFiles(LinuxFileSystem(), for: order, onChange: {})
@@ -73,6 +77,44 @@ import DataServer
     #expect(try await problem(pin, path, access)?.contains("inode") == true)
   }
 
+  /// To a raw disk that is only read somebody else may write.
+  @Test func aRawDiskThatIsReadMayChange() async throws {
+    let path = try scratch.write("disk", [UInt8](repeating: 1, count: 4096))
+    let files = try files()
+    _ = try await files.open(path, for: .readOnly)
+    var times = [timespec(tv_sec: 1, tv_nsec: 0), timespec(tv_sec: 1, tv_nsec: 0)]
+    #expect(utimensat(AT_FDCWD, path, &times, 0) == 0)
+    // Also between two openings of the same attach, where it is no other image.
+    _ = try await files.open(path, for: .readOnly)
+    #expect(throws: BlockError.self) { try files.settle(isRaw: false) }
+    try files.settle(isRaw: true)
+    let pin = files.pin(layers: [], VolumeGeometry(byteCount: 4096, isReadOnly: true))
+    #expect(pin.files.map(\.role) == [.shared])
+    times[1].tv_sec = 2
+    #expect(utimensat(AT_FDCWD, path, &times, 0) == 0)
+    #expect(try await problem(pin, path, .readOnly) == nil && pin.replacement() == nil)
+    #expect(truncate(path, 512) == 0)
+    #expect(try await problem(pin, path, .readOnly)?.contains("512 bytes instead of 4096") == true)
+    try replace(path, [UInt8](repeating: 1, count: 4096))
+    #expect(try await problem(pin, path, .readOnly)?.contains("inode") == true)
+  }
+
+  /// What was attached by a release that pinned nothing has the size and the layers that it had.
+  @Test func whatWasNeverPinnedHasItsSizeAndLayers() throws {
+    var order = try order()
+    let pin = ImagePin(files: [], layers: [], disk: .init(byteCount: 4096, isReadOnly: true))
+    try order.check(pin, layers: 1)
+    order.byteCount = 8192
+    #expect(throws: BlockError.self) { try order.check(pin, layers: 1) }
+    order.byteCount = 4096
+    order.layers = 2
+    #expect(throws: BlockError.self) { try order.check(pin, layers: 1) }
+    try order.check(pin, layers: 2)
+    // What nobody has served yet is compared with nothing.
+    order.start = .fresh
+    try order.check(pin, layers: 1)
+  }
+
   /// The path is the same, and so is the link at it; what it leads to is another file.
   @Test func aLinkThatLeadsElsewhere() async throws {
     let one = try scratch.write("one", [UInt8](repeating: 1, count: 4096))
@@ -110,6 +152,25 @@ import DataServer
     #expect(try await problem(pin, other, .readOnly) == nil)
   }
 
+  /// Nobody was told of it but the file beside the socket.
+  @Test func aFailedFlushIsReadFromItsRecord() async throws {
+    let path = try scratch.write("disk", [UInt8](repeating: 1, count: 4096))
+    let record = FlushRecord(beside: scratch("abc.sock"))
+    let failure = FlushFailure(file: path, happenedAt: 7, cause: "Input/output error")
+    try record.write(failure)
+    try record.write(FlushFailure(file: path, happenedAt: 8, cause: "a later one"))
+    let files = PinnedFiles(LinuxFileSystem(), for: try order(), record: record, onChange: {})
+    let file = try await files.open(path, for: .readWrite)
+    #expect(files.flushFailure == failure)
+    await #expect(throws: BlockError.self) { try await file.synchronize() }
+    try files.resetFlushFailure()
+    try await file.synchronize()
+    #expect(try record.read() == nil)
+    // What cannot be written down is reported, and fails nothing.
+    #expect(FlushRecord(beside: scratch("none/abc.sock")).path == scratch("none/abc.flush"))
+    #expect(throws: BlockError.self) { try FlushRecord(beside: scratch("none/abc.sock")).write(failure) }
+  }
+
   @Test(arguments: [FileAccess.readWrite, .sharedReadWrite])
   func aFailedFlushIsHandedDownAndReset(access: FileAccess) async throws {
     let path = try scratch.write("disk", [UInt8](repeating: 1, count: 4096))
@@ -119,7 +180,7 @@ import DataServer
     #expect(files.flushFailure == failure)
     let error = await #expect(throws: BlockError.self) { try await file.synchronize() }
     #expect(error?.kind == .ioError && error?.cause.contains("earlier flush") == true)
-    files.resetFlushFailure()
+    try files.resetFlushFailure()
     try await file.synchronize()
     #expect(files.flushFailure == nil)
   }

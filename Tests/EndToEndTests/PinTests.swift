@@ -48,6 +48,24 @@ extension SerialEndToEndTests {
       try instance.detach("raw")
     }
 
+    /// What is attached read-only beside its writer is the same disk, whatever is written to it.
+    @Test func aRawFileThatSomebodyElseWritesToIsTheSame() throws {
+      let instance = try Instance()
+      let path = instance.scratch("disk.img")
+      #expect(try Program.run(["truncate", "-s", "16M", path]).status == 0)
+      let writer = try instance.attach("writer", "raw:\(path)")
+      let reader = try instance.attach("reader", "raw:\(path)", "--read-only")
+      let write = [
+        "dd", "if=/dev/urandom", "of=\(writer)", "bs=4k", "count=1", "oflag=direct", "status=none",
+      ]
+      #expect(try Program.run(write).status == 0)
+      #expect(try instance.attach("reader", "raw:\(path)", "--read-only") == reader)
+      try swap(path)
+      #expect(try instance.ashlar("attach", "--id", "reader", "raw:\(path)", "--read-only").status == 1)
+      try instance.detach("reader")
+      try instance.detach("writer")
+    }
+
     /// A flush that failed is known until somebody resets it, whoever asks, and whatever the manager does.
     @Test func aFailedFlushIsKnownUntilItIsReset() throws {
       let instance = try Instance()
@@ -91,10 +109,14 @@ extension SerialEndToEndTests {
       try instance.scratch.write("disk.img.fails", text: "")
       #expect(try Program.run(flush).status != 0)
       #expect(unlink(instance.scratch("disk.img.fails")) == 0)
+      // Who was told of it can be certain that the next data server is, whatever becomes of this one.
+      var records: [String] { SmallFile.entries("\(instance.run)/servers").filter { $0.hasSuffix(".flush") } }
+      #expect(records.count == 1)
       try expectProblem(instance, path)
       #expect(try Program.run(flush).status != 0)
       let reset = try instance.ashlar("reset", "disk", "--flush-error")
       #expect(reset.status == 0, "\(reset.errors)")
+      #expect(records == [])
       #expect(try instance.inspect("disk").problem == nil)
       #expect(try Program.run(flush).status == 0)
       try instance.detach("disk")
@@ -130,6 +152,29 @@ extension SerialEndToEndTests {
       #expect(try Program.run(afresh).status == 0)
       try instance.detach("disk")
       try instance.expectNothingLeft()
+    }
+
+    /// What was written to a device whose data server cannot be reached, and cannot be flushed, is not given up unasked.
+    @Test func aDetachDoesNotLoseWhatCannotBeFlushed() throws {
+      let instance = try Instance()
+      let path = instance.scratch("disk.img")
+      _ = try attachWithFault(instance, path)
+      let info = try instance.inspect("disk")
+      let device = try #require(info.device)
+      try instance.isolate(try #require(info.server?.pid))
+      try instance.scratch.write("disk.img.fails", text: "")
+      let write = ["dd", "if=/dev/zero", "of=\(device)", "bs=4k", "count=1", "status=none"]
+      #expect(try Program.run(write).status == 0)
+      let refused = try instance.ashlar("detach", "--id", "disk")
+      #expect(refused.status == 1 && refused.errors.contains("could not be flushed"), "\(refused.errors)")
+      #expect(try instance.inspect("disk").state == .attached)
+      let reset = try instance.ashlar("reset", "disk", "--flush-error")
+      #expect(reset.status == 1 && reset.errors.contains("cannot be spoken to"), "\(reset.errors)")
+      try instance.detach("disk", "--force")
+      let log = try String(contentsOfFile: "\(instance.root)/ashlard.log", encoding: .utf8)
+      #expect(log.contains("may be lost"), "\(log)")
+      try instance.expectNothingLeft()
+      #expect(try instance.ashlar("daemon", "stop").status == 0)
     }
 
     /// Attaches a new file, whose data server's flushes fail when told to.

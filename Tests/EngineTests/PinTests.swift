@@ -60,6 +60,43 @@ import Testing
     #expect(cause { $0.files = [] }?.contains("not opened any more") == true)
   }
 
+  /// What a process of an earlier release has open is told from what stands at its path later.
+  @Test func aPinOfWhatIsOpen() throws {
+    let scratch = try Scratch()
+    let path = try scratch.write("disk", [UInt8](repeating: 1, count: 4096))
+    let state = try FileState(ofPath: path)
+    let file = try Descriptor.open(path, O_RDWR)
+    let null = try Descriptor.open("/dev/null", O_RDONLY)
+    let pid = try ChildProcess.start(
+      .init(program: "/bin/sleep", arguments: ["600"], descriptors: [3: null.raw, 4: file.raw]))
+    defer {
+      kill(pid, SIGKILL)
+      ChildProcess.collect(pid)
+    }
+    let server = try #require(ProcessIdentity(pid: pid))
+    let disk = ImagePin.Disk(byteCount: 4096, isReadOnly: false)
+    let pin = try #require(try ImagePin(openIn: server, except: nil, disk))
+    #expect(pin.version == ImagePin.observedVersion && pin.files.count == 1)
+    #expect(pin.files.first == .init(path: path, role: .writable, state: state))
+    #expect(try pin.replacement(of: path) == nil)
+    // By another name it is the same file.
+    #expect(rename(path, scratch("away")) == 0)
+    var found = ImagePin(
+      files: [.init(path: scratch("away"), role: .constant, state: state)], layers: [], disk: disk)
+    try pin.check(found)
+    #expect(rename(try scratch.write("other", [UInt8](repeating: 2, count: 4096)), path) == 0)
+    #expect(try pin.replacement()?.path == path)
+    // It is known by its new name; the disk's own path leads elsewhere.
+    let renamed = try #require(try ImagePin(openIn: server, except: nil, disk))
+    #expect(try renamed.replacement() == nil)
+    #expect(try renamed.replacement(of: path)?.path == path)
+    found.files[0].state = try FileState(ofPath: path)
+    #expect(throws: BlockError.self) { try pin.check(found) }
+    // One that nothing leads to any more is known by the path that it had.
+    #expect(unlink(scratch("away")) == 0)
+    #expect(try ImagePin(openIn: server, except: nil, disk)?.files.first?.path == scratch("away"))
+  }
+
   /// All that a data server says arrives, and all that it is told.
   @Test func messagesCarryThem() throws {
     let scratch = try Scratch()

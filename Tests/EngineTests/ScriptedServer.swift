@@ -19,16 +19,19 @@ final class ScriptedServer: Sendable {
   ///
   /// - Parameters:
   ///   - path: Where.
+  ///   - files: What the process has open besides.
   ///   - first: What is said to whoever connects.
   ///   - answers: What is said to a message, given the message and the number of the connection; `nil` ends that.
   init(
-    at path: String, first: @escaping @Sendable (ProcessIdentity) -> String,
+    at path: String, open files: [Int32] = [], first: @escaping @Sendable (ProcessIdentity) -> String,
     answers: @escaping @Sendable (String, Int) -> [String]?
   ) throws {
     let socket = try MessageSocket.listen(at: path)
     // By the socket that it has open he is found.
+    var descriptors: [Int32: Int32] = [3: socket.raw]
+    for file in files { descriptors[Int32(3 + descriptors.count)] = file }
     let pid = try ChildProcess.start(
-      .init(program: "/bin/sleep", arguments: ["600"], descriptors: [3: socket.raw]))
+      .init(program: "/bin/sleep", arguments: ["600"], descriptors: descriptors))
     guard let process = ProcessIdentity(pid: pid) else {
       throw BlockError(.unavailable, step: "start", object: "sleep", cause: "it is gone")
     }
@@ -94,6 +97,7 @@ struct TestInstance {
     short.readBack = .seconds(5)
     short.settle = .milliseconds(50)
     short.detach = .seconds(2)
+    short.flush = .seconds(2)
     short.change = .seconds(1)
     short.handOver = .seconds(1)
     short.turn = .seconds(5)

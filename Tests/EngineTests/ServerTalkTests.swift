@@ -51,6 +51,55 @@ import Engine
     #expect(server.process.isAlive)
   }
 
+  /// A flush that failed while nobody listened, and a reset that cannot be told to the server.
+  @Test func aFlushRecordIsReadAndAResetIsNotPretended() async throws {
+    let process = try ChildProcess.start(.init(program: "/bin/sleep", arguments: ["600"], descriptors: [:]))
+    defer {
+      kill(process, SIGKILL)
+      ChildProcess.collect(process)
+    }
+    let row = try instance.row("a", ProcessIdentity(pid: process))
+    try instance.write(row)
+    // Nobody listens there.
+    #expect(FileManager.default.createFile(atPath: instance.socket, contents: nil))
+    let record = instance.directories.flushRecord(row.exportName)
+    try record.write(FlushFailure(file: "/images/a", happenedAt: 3, cause: "Input/output error"))
+    let manager = try await instance.manager(report: .milliseconds(100))
+    #expect(try await manager.inspect(id).problem?.contains("a flush of /images/a failed") == true)
+    #expect(try instance.rows().first?.decodedFlushFailure()?.happenedAt == 3)
+    let refused = await #expect(throws: BlockError.self) { try await manager.resetFlushFailure(id) }
+    #expect(refused?.kind == .unavailable && refused?.step == "reset")
+    #expect(try record.read() != nil)
+  }
+
+  /// A server of a release that says nothing of what it serves is held to what it has open.
+  @Test func whatAnEarlierReleaseServesIsPinned() async throws {
+    let path = try instance.scratch.write("a.img", [UInt8](repeating: 1, count: 4096))
+    let server = try open(path)
+    defer { server.end() }
+    var row = try instance.row("a", server.process)
+    let spec = AttachmentSpec(
+      scheme: "raw", path: path, configuration: nil, transport: .auto, isReadOnly: true)
+    row.spec = String(decoding: try encodeMessage(spec), as: UTF8.self)
+    try instance.write(row)
+    #expect(rename(try instance.scratch.write("b.img", [UInt8](repeating: 2, count: 4096)), path) == 0)
+    let manager = try await instance.manager(report: .milliseconds(300))
+    let refused = await #expect(throws: BlockError.self) { try await manager.attach(id, spec) }
+    #expect(refused?.kind == .conflict && refused?.cause.contains("\(path) is not the file") == true)
+    #expect(try instance.rows().first?.decodedPin()?.version == ImagePin.observedVersion)
+  }
+
+  /// A server of the first release that has a file open.
+  private func open(_ path: String) throws -> ScriptedServer {
+    let file = try Descriptor.open(path, O_RDONLY)
+    return try ScriptedServer(at: instance.socket, open: [file.raw]) { _ in
+      Self.status
+    } answers: { text, _ in
+      text.contains("report")
+        ? [#"{"counters":{"_0":{"reads":1,"writes":0,"readBytes":0,"flushes":0}}}"#] : nil
+    }
+  }
+
   /// A server of the first release gets no message that it does not know: it would end the connection.
   @Test func aServerOfTheFirstReleaseIsToldNothingNew() async throws {
     let server = try ScriptedServer(at: instance.socket) { _ in

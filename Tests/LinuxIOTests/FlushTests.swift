@@ -1,5 +1,6 @@
 import BlockCore
 import CFlushFault
+import Glibc
 import LinuxIO
 import Synchronization
 import TestKit
@@ -106,9 +107,27 @@ import Testing
   @Test func theObserverIsTold() async throws {
     defer { flush_fault_end() }
     let told = Counter()
-    file.flushes.observe { told.add() }
+    file.flushes.observe { _ in told.add() }
     flush_fault_lose_a_write()
     #expect(await flush().value == false)
     #expect(told.value == 1)
+  }
+
+  /// Nobody is told of it, not even who comes while it is written down, before it is written down.
+  @Test func whoComesMeanwhileIsToldAfterTheObserver() async throws {
+    defer { flush_fault_end() }
+    let done = Counter()
+    let others = Mutex<[Task<Bool, Never>]>([])
+    let early = Atomic<Int>(-1)
+    file.flushes.observe { _ in
+      others.withLock { $0.append(flush(done)) }
+      // It has come when something that came to the executor after it has run.
+      for _ in 0..<50 where done.value == 0 { usleep(2000) }
+      early.store(done.value, ordering: .sequentiallyConsistent)
+    }
+    flush_fault_lose_a_write()
+    #expect(await flush().value == false)
+    #expect(early.load(ordering: .sequentiallyConsistent) == 0)
+    for other in others.withLock({ $0 }) { #expect(await other.value == false) }
   }
 }
