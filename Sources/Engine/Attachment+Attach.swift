@@ -58,13 +58,7 @@ extension Attachment {
   /// Starts a data server and waits until it serves.
   func serve(_ start: ServerOrder.Start) async throws(BlockError) -> ServerStatus {
     // Each time: what nobody stood on when it was served last may be the base of a sandbox now.
-    if start != .drain, let path = spec.writtenPath {
-      let check = context.checkWriter
-      // What stands on a dead mount does not answer.
-      try await context.looks.look(
-        at: path, step: "attach", object: id.text, within: context.deadlines.look
-      ) { () throws(BlockError) in try check(path) }
-    }
+    if start != .drain, let path = spec.writtenPath { try await checkWriter(of: path) }
     expectServer()
     try startServer(start)
     let status = try await served()
@@ -77,6 +71,27 @@ extension Attachment {
     try context.journal.save(row, canWait: start != .fresh)
     try context.onStep("write what is served")
     return status
+  }
+
+  /// Has it checked that nobody stands on what will be written to; a detach by force gives that up.
+  private func checkWriter(of path: String) async throws(BlockError) {
+    let (answers, post) = AsyncStream<Result<Void, BlockError>>.makeStream(
+      bufferingPolicy: .bufferingOldest(1))
+    writerCheck = post
+    defer { writerCheck = nil }
+    let (check, looks, deadline, name) = (context.checkWriter, context.looks, context.deadlines.look, id.text)
+    Task {
+      do throws(BlockError) {
+        // What is on a dead mount does not answer.
+        try await looks.look(at: path, step: "attach", object: name, within: deadline) {
+          () throws(BlockError) in try check(path)
+        }
+        post.yield(.success(()))
+      } catch {
+        post.yield(.failure(error))
+      }
+    }
+    for await answer in answers { return try answer.get() }
   }
 
   /// Lets the data server live on without us; until here it ends when we do.

@@ -51,7 +51,7 @@ extension Attachment {
     return BlockError(
       .timedOut, step: "wait for", object: id.text,
       cause: "another operation on it (it is \(state.rawValue)) has not come to an end\(waited)",
-      remedy: state == .attaching
+      remedy: state == .attaching && !isAbandoned
         ? "See: ashlar inspect \(id). To give that up: ashlar detach --id \(id) --force."
         : "See: ashlar inspect \(id), and try again.")
   }
@@ -61,6 +61,7 @@ extension Attachment {
     guard state == .attaching, !isGone else { return }
     isAbandoned = true
     settle(.failure(abandoned))
+    writerCheck?.yield(.failure(abandoned))
     killServer()
   }
 

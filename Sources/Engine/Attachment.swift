@@ -86,6 +86,8 @@ package actor Attachment {
   var turns = Turns()
   /// Whether somebody has given it up, with force, before it was attached.
   var isAbandoned = false
+  /// Where an attach is told of its end that waits for what it will write to to be looked at.
+  var writerCheck: AsyncStream<Result<Void, BlockError>>.Continuation?
   /// The data server that we have killed.
   var killed: ProcessIdentity?
   /// The writing of the device's page cache that is under way.

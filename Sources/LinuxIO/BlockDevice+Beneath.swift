@@ -71,18 +71,19 @@ public struct StorageStack: Sendable {
   /// The loop devices through which somebody else may change the same bytes, or has them mounted.
   ///
   /// - Parameter onlyWriters: Whether those that refuse writes do not count, whoever uses them.
-  /// - Throws: What asking loop devices throws.
-  public func otherLoops(onlyWriters: Bool) throws(BlockError) -> [LoopDevice.Shown] {
+  /// - Returns: The devices, and notices of those that could not be asked what they show.
+  public func otherLoops(onlyWriters: Bool) -> (found: [LoopDevice.Shown], notices: [String]) {
     let parts = devices.flatMap { BlockDevice.partitions(of: $0) }
     let numbers = Set((devices.union(parts)).compactMap { BlockDevice.numbers(of: $0) })
     var found: [LoopDevice.Shown] = []
-    for number in LoopDevice.attached where !devices.contains("loop\(number)") {
-      guard let loop = try LoopDevice.shown(by: number) else { continue }
+    let looks = LoopDevice.looks(
+      at: LoopDevice.attached.filter { !devices.contains("loop\($0)") }, for: files)
+    for loop in looks.shown {
       guard files.contains(loop.status.file) || loop.status.device.map({ numbers.contains($0) }) ?? false
       else { continue }
       if !loop.status.isReadOnly || (!onlyWriters && BlockDevice.isClaimed(loop.path)) { found.append(loop) }
     }
-    return found
+    return (found, looks.notices)
   }
 }
 

@@ -38,11 +38,8 @@ extension LinuxFileSystem {
       throw inUse(path, "somebody has it open for writing, and has locked it", "Detach it there first")
     }
     let identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
-    var loops: [String] = []
-    for number in LoopDevice.attached {
-      guard let loop = try LoopDevice.shown(by: number), loop.status.file == identity else { continue }
-      loops.append(loop.path)
-    }
+    let loops = LoopDevice.looks(at: LoopDevice.attached, for: [identity]).shown
+      .filter { $0.status.file == identity }.map(\.path)
     guard loops.isEmpty else {
       let names = loops.joined(separator: " ")
       throw inUse(path, "it is the disk of \(names)", "Unmount and detach it first: losetup -d \(names)")

@@ -32,7 +32,7 @@ extension LoopDevice {
   /// - Throws: By errno.
   public func status() throws(BlockError) -> Status? { try Self.status(of: descriptor, path) }
 
-  private static func status(
+  static func status(
     of descriptor: borrowing Descriptor, _ path: String
   ) throws(BlockError) -> Status? {
     var info = loop_info64()
@@ -53,42 +53,6 @@ extension LoopDevice {
         ? nil : DeviceNumbers(kernel: info.lo_rdevice),
       offset: info.lo_offset, isReadOnly: info.lo_flags & UInt32(LO_FLAGS_READ_ONLY) != 0,
       isAutoclear: info.lo_flags & UInt32(LO_FLAGS_AUTOCLEAR) != 0, label: label)
-  }
-
-  /// A loop device that is there, with what it shows.
-  public struct Shown: Sendable, Hashable {
-    /// The device's path.
-    public var path: String
-    /// The backing file's path as sysfs has it.
-    public var backing: String
-    /// What the kernel says of it.
-    public var status: Status
-  }
-
-  /// What a loop device shows that is not ours to hold; `nil` if it shows nothing, or a file that no path leads to,
-  /// which is what a data server exports.
-  ///
-  /// The kernel asks the file system of the backing file; that of a data server that hangs would not answer.
-  ///
-  /// - Throws: By errno.
-  static func shown(by number: Int) throws(BlockError) -> Shown? {
-    guard let backing = BlockDevice.attribute("loop/backing_file", of: "loop\(number)") else { return nil }
-    if isExport(backing) { return nil }
-    let path = "/dev/loop\(number)"
-    // For reading: udev takes the close of a writer for a change of the device.
-    let node: Descriptor
-    do throws(BlockError) {
-      node = try openNode(number, O_RDONLY | O_NONBLOCK)
-    } catch  where [.notFound, .unavailable].contains(error.kind) || error.errno == .noSuchAddressOrDevice {
-      return nil
-    }
-    return try status(of: node, path).map { Shown(path: path, backing: backing, status: $0) }
-  }
-
-  /// Whether a backing file is what a data server of ours exports: in the root of a mount that stands nowhere.
-  private static func isExport(_ backing: String) -> Bool {
-    guard backing.hasPrefix("/ashlar-"), !backing.dropFirst().contains("/") else { return false }
-    return access(backing, F_OK) != 0
   }
 
   /// Its device numbers.
@@ -116,19 +80,19 @@ extension LoopDevice {
     }
   }
 
-  /// The loop device that shows something, held; `nil` if there is none.
+  /// The loop device that shows something, held; `nil` if there is none among those that say what they show.
   ///
   /// - Parameter isWanted: Says which one it is.
   /// - Throws: By errno.
   public static func find(
     where isWanted: (Status) -> Bool
   ) throws(BlockError) -> LoopDevice? {
-    for number in attached {
-      do {
-        let device = try LoopDevice(holding: number)
+    for shown in looks(at: attached).shown where isWanted(shown.status) {
+      do throws(BlockError) {
+        let device = try LoopDevice(holding: shown.number)
         if let status = try device.status(), isWanted(status) { return device }
       } catch  where error.kind == .notFound || error.kind == .unavailable {
-        // It has gone since it was listed.
+        // It has gone since it was asked.
         continue
       }
     }

@@ -37,10 +37,12 @@ struct WriteClaim: Sendable {
     of descriptor: borrowing Descriptor, _ path: String, _ status: stat, isShared: Bool
   ) throws(BlockError) {
     try lock(descriptor, path)
+    try noteOverlay(descriptor, path)
     let stack = try StorageStack(beneath: status)
     for loop in stack.shown { try claim(loop, of: path, isShared: isShared) }
     if isShared { return }
-    let others = try stack.otherLoops(onlyWriters: false)
+    let (others, unasked) = stack.otherLoops(onlyWriters: false)
+    notices += unasked
     guard others.isEmpty else { throw Self.busy(path, Self.described(others), Self.remedy(others)) }
   }
 
@@ -108,6 +110,21 @@ struct WriteClaim: Sendable {
       else { continue }
       throw Self.inUse(loop, path)
     }
+  }
+
+  /// Says so of a file of overlayfs, which has locks and inodes of its own: what its path in the upper directory is
+  /// claimed by, does not show there.
+  private mutating func noteOverlay(
+    _ descriptor: borrowing Descriptor, _ path: String
+  ) throws(BlockError) {
+    var status = statfs()
+    guard fstatfs(descriptor.raw, &status) == 0 else {
+      throw .lastErrno(step: "look at the file system of", object: path)
+    }
+    // OVERLAYFS_SUPER_MAGIC (linux/magic.h).
+    guard UInt32(truncatingIfNeeded: status.f_type) == 0x794C_7630 else { return }
+    notices.append(
+      "\(path): it is on overlayfs, and nothing keeps others from writing to it through the upper directory")
   }
 
   /// Locks a file, or the node of a device: udev, and whoever formats, heed that.

@@ -12,8 +12,8 @@ final class HeldFile: Sendable {
   let descriptor: Descriptor
   let identity: FileIdentity
   let path: String
-  /// What is to be known of its lock.
-  let notice: String?
+  /// What is to be known of its lock, and of loop devices that could not be asked.
+  let notices: [String]
 
   /// Opens and locks a file.
   ///
@@ -33,18 +33,24 @@ final class HeldFile: Sendable {
         remedy: "Name a file; the content of a device cannot be told to be unchanged.")
     }
     identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+    let lockNotice: String?
     switch try AdvisoryLock.take(descriptor, path, isShared: isShared) {
-    case .held: notice = nil
-    case .weak(let text): notice = text
+    case .held: lockNotice = nil
+    case .weak(let text): lockNotice = text
     case .refused:
       throw BlockError(
         .busy, step: "use", object: path,
         cause: isShared ? "somebody has it open for writing" : "somebody else uses it",
         remedy: "Detach it there.")
     }
-    if isNew { return }
+    guard !isNew else {
+      notices = [lockNotice].compactMap(\.self)
+      return
+    }
     // They lock nothing.
-    let loops = try StorageStack(beneath: path).otherLoops(onlyWriters: isShared).map(\.path)
+    let (others, unasked) = try StorageStack(beneath: path).otherLoops(onlyWriters: isShared)
+    notices = [lockNotice].compactMap(\.self) + unasked
+    let loops = others.map(\.path)
     guard loops.isEmpty else {
       throw BlockError(
         .busy, step: "use", object: path,

@@ -55,7 +55,7 @@ actor LoopRegistry {
     var configuration = configuration
     configuration.checksDirectIO = true
     let device = try LoopDevice.attach(file.descriptor, configuration)
-    if let notice = file.notice { log.notice("\(notice)") }
+    for notice in file.notices { log.notice("\(notice)") }
     if !device.hasDirectIO {
       log.notice("\(file.path): used without direct I/O; what is read is cached twice")
     }
@@ -75,18 +75,5 @@ actor LoopRegistry {
   nonisolated static func label(_ instance: String, _ storeID: String, _ part: String) -> String {
     // 63 bytes are kept: 7 + 8 + 1 + 32 + 1 + 5.
     "ashlar-\(instance)-\(storeID)-\(part)"
-  }
-
-  /// The loop devices that are ours by their label.
-  nonisolated static func labels(of instance: String) throws(BlockError) -> [Int: String] {
-    var found: [Int: String] = [:]
-    for number in LoopDevice.attached {
-      if let device = try held(number), let status = try device.status(),
-        status.label.hasPrefix("ashlar-\(instance)-")
-      {
-        found[number] = status.label
-      }
-    }
-    return found
   }
 }

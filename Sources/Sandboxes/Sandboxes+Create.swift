@@ -56,6 +56,15 @@ extension Sandboxes {
       request.driver == nil || request.driver?.rawValue == row.driver,
       row.state == SandboxState.running.rawValue
     else { throw Self.taken(name) }
+    // Another file may have its name by now, or it another content; what was read of it before is known by inode, size
+    // and times.
+    let content = try await bases.open(base)
+    guard content.sha256.description == row.baseSHA256, content.byteCount == UInt64(row.baseSize) else {
+      throw BlockError(
+        .conflict, step: "make the sandbox", object: name.text,
+        cause: "there is one of that name, and its base \(base) has been replaced or changed since",
+        remedy: "Choose another name, or remove that one: ashlar sandbox rm \(name).")
+    }
     return info(row)
   }
 

@@ -1,5 +1,6 @@
 import BlockCore
 import LinuxIO
+import Logging
 import SystemPackage
 
 extension Sandboxes {
@@ -45,14 +46,25 @@ extension Sandboxes {
   ///
   /// Nobody of ours may change it. The disk of a sandbox stands on nothing: its changes go to its store.
   ///
-  /// - Throws: `ioError` if the journal cannot be read; what asking loop devices throws.
+  /// A base or store that cannot be looked at, since its file system does not answer, is told from it by its path alone,
+  /// which the log says: it holds up nobody.
+  ///
+  /// - Throws: `ioError` if the journal cannot be read; what asking loop devices beneath the file throws.
   public func dependants(of path: String) throws(BlockError) -> [String] {
     let files = try StorageStack(beneath: path).files
-    return try journal.rows().filter { row in
-      [row.base, row.store].contains { used in
-        used == path || LinuxFileSystem.identity(of: used).map { files.contains($0) } ?? false
+    let rows = try journal.rows()
+    let paths = Array(Set(rows.flatMap { [$0.base, $0.store] }))
+    let found = BoundedLooks.each(paths, key: \.self) { LinuxFileSystem.identity(of: $0) }
+    var used: Set<String> = [path]
+    for (other, identity) in zip(paths, found) {
+      guard let identity else {
+        log.warning(
+          "\(other): its file system does not answer; whether it is \(path) is told by the path alone")
+        continue
       }
-    }.map(\.name)
+      if let identity, files.contains(identity) { used.insert(other) }
+    }
+    return rows.filter { used.contains($0.base) || used.contains($0.store) }.map(\.name)
   }
 
   /// Refuses to change a file that sandboxes stand on.

@@ -133,12 +133,16 @@ struct TestInstance {
   func rows() throws -> [Journal.Row] { try Journal(directories.journal).rows() }
 
   /// A manager; with a short time for answers only where none is to come.
-  func manager(report: Duration = .seconds(10)) async throws -> Manager {
+  func manager(
+    report: Duration = .seconds(10),
+    checkWriter: @escaping @Sendable (String) throws(BlockError) -> Void = { _ throws(BlockError) in }
+  ) async throws -> Manager {
     var deadlines = Self.deadlines
     deadlines.report = report
     return try await Manager.start(
       .init(
-        directories: directories, launches: ServerLaunches(program: "/bin/false"), deadlines: deadlines),
+        directories: directories, launches: ServerLaunches(program: "/bin/false"), deadlines: deadlines,
+        checkWriter: checkWriter),
       try await InstanceLock.take(
         directories, as: .daemon, clock: LinuxClock(), log: Logger(label: "test")), .linux,
       log: Logger(label: "test"))
