@@ -143,7 +143,8 @@ public actor Manager {
     var row = try Journal.Row(
       id: id, exportName: name, spec: spec, bootID: context.bootID,
       createdAt: Double(context.services.clock.sinceEpoch.components.seconds))
-    if let before, before.spec == row.spec {
+    // Not by their texts: JSON has its keys in any order.
+    if let before, try before.decodedSpec() == spec {
       row.pin = before.pin
       row.flushFailure = before.flushFailure
     }

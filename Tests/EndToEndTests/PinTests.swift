@@ -139,8 +139,7 @@ extension SerialEndToEndTests {
       let server = try #require(try instance.inspect("disk").server?.pid)
       kill(try instance.managerPid(), SIGKILL)
       kill(server, SIGKILL)
-      #expect(try instance.inspect("disk").state == .failed)
-      try expectProblem(instance, path)
+      try expectProblem(instance, path, state: .failed)
       #expect(rename(path, "\(path).moved") == 0)
       #expect(try Program.run(["truncate", "-s", "16M", path]).status == 0)
       let other = try instance.ashlar("attach", "--id", "disk", "raw:\(path)")
@@ -190,11 +189,13 @@ extension SerialEndToEndTests {
       return ["dd", "if=/dev/zero", "of=\(device)", "bs=4k", "count=1", "conv=fsync", "status=none"]
     }
 
-    private func expectProblem(_ instance: Instance, _ path: String) throws {
+    private func expectProblem(
+      _ instance: Instance, _ path: String, state: AttachmentState = .attached
+    ) throws {
       // The data server tells it beside the answer that the kernel gets.
       #expect(Waiting.until { (try? instance.inspect("disk"))?.problem != nil })
       let info = try instance.inspect("disk")
-      #expect(info.state == .attached)
+      #expect(info.state == state)
       #expect(
         info.problem?.contains("a flush of \(path) failed") == true
           && info.problem?.contains("ashlar reset disk --flush-error") == true, "\(info.problem ?? "-")")

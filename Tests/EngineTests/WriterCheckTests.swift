@@ -20,7 +20,7 @@ import Testing
       scheme: "raw", path: "/images/a", configuration: nil, transport: .auto, isReadOnly: false)
     let attach = Task { () async throws(BlockError) -> AttachmentInfo in try await manager.attach(id, spec) }
     for await _ in asked { break }
-    #expect(try await manager.detach(id, force: true))
+    #expect(try await manager.detach(id, force: true).gone)
     do {
       _ = try await attach.value
       Issue.record("it is attached")
