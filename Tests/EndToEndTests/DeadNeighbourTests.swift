@@ -19,7 +19,7 @@ extension SerialEndToEndTests {
         truncate -s 16M backing.img own.img; mkdir mnt; loop=
         cc -o stallfs \(source) $(pkg-config --cflags --libs fuse3)
         ./stallfs backing.img mnt -f & server=$!
-        end() { kill -CONT $server; umount -l mnt; umount -l mnt; kill $server; [ -z "$loop" ] || losetup -d $loop; }
+        end() { kill -CONT ${server:-}; umount -l mnt; umount -l mnt; kill ${server:-}; [ -z "$loop" ] || losetup -d $loop; }
         trap 'end 2> /dev/null || true' EXIT
         until [ -e mnt/disk.img ]; do kill -0 $server; done
         \(script)
@@ -40,7 +40,7 @@ extension SerialEndToEndTests {
         timeout 50 ashlar attach --id a raw:own.img 2> notice; ashlar detach --id a
         grep "$loop (.*/mnt/disk.img) could not be asked what it shows" notice
         umount mnt
-        kill -KILL $server; wait $server || true
+        kill -KILL $server; wait $server || true; server=
         ashlar attach --id a raw:own.img; ashlar detach --id a
         mount -t tmpfs none mnt
         ashlar attach --id a raw:own.img 2> notice; ashlar detach --id a

@@ -128,7 +128,7 @@ extension SerialEndToEndTests {
         until mountpoint -q fs; do kill -0 $server; done
         ashlar attach --id f raw:fs/d.img 2> notice
         grep -q "refuses flock(2)" notice
-        ashlar inspect f | grep -q "refuses flock(2)"
+        ashlar inspect f > inspected; grep -q "refuses flock(2)" inspected
         says "locked it" ashlar attach --id g raw:fs/d.img
         ashlar detach --id f
         """)
