@@ -70,6 +70,7 @@ extension SerialEndToEndTests {
       let log = try instance.scratch.write("fio.log", text: "")
       fio.standardOutput = try FileHandle(forWritingTo: URL(filePath: log))
       try fio.run()
+      #expect(Waiting.until { ((try? instance.inspect("disk"))?.requests?.writes ?? 0) > 0 })
       for round in 1...6 {
         usleep(300_000)
         if round % 2 == 0 {
