@@ -22,7 +22,8 @@ extension SerialEndToEndTests {
       let instance = try Instance()
       let wanted = try sum()
       var random = SplitMix64(seed: Seed.of("kill \(victim) during an attach"))
-      for round in 1...50 {
+      // ASHLAR_LONG=1 is for `make test-long`.
+      for round in 1...(ProcessInfo.processInfo.environment["ASHLAR_LONG"] == "1" ? 200 : 25) {
         let manager = try instance.managerPid()
         let attach = Process()
         attach.executableURL = URL(filePath: Instance.command)
