@@ -49,12 +49,13 @@ public struct InstanceLock: ~Copyable, Sendable {
         try await clock.pause(for: .milliseconds(20))
         continue
       }
-      guard let holder, let other = ManagerRole(rawValue: holder.note), other < role, clock.now < end else {
-        throw taken(directories, by: holder)
-      }
-      if holder.process != asked {
+      // Who has noted that he ends is about to let go of it.
+      let isEnding = holder?.note == ended
+      let isLess = holder.flatMap { ManagerRole(rawValue: $0.note) }.map { $0 < role } ?? false
+      guard let holder, isEnding || isLess, clock.now < end else { throw taken(directories, by: holder) }
+      if !isEnding, holder.process != asked {
         log.notice(
-          "process \(holder.process.pid), which was started for less (\(other.rawValue)), is to make way")
+          "process \(holder.process.pid), which was started for less (\(holder.note)), is to make way")
         holder.process.send(SIGTERM)
         asked = holder.process
       }
