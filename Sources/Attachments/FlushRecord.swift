@@ -38,9 +38,10 @@ public struct FlushRecord: Sendable, Hashable {
     let descriptor = try Descriptor.open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: 0o600)
     let count = Glibc.write(descriptor.raw, bytes, bytes.count)
     guard count == bytes.count, rename(fresh, path) == 0 else {
-      let error = BlockError(errno: Errno(rawValue: errno), step: "write", object: path)
+      // Part of it is what a full disk takes.
+      let code = count < 0 || count == bytes.count ? errno : ENOSPC
       unlink(fresh)
-      throw error
+      throw BlockError(errno: Errno(rawValue: code), step: "write", object: path)
     }
   }
 

@@ -146,6 +146,10 @@ public enum Limits {
   public static let fileLooks = 1024
   /// How long a file of an image may take to be looked at.
   public static let lookTime = Duration.seconds(20)
+  /// How long what others have on their file systems may take to be looked at.
+  public static let neighbourLookTime = Duration.seconds(2)
+  /// The same behind one that has taken longer: many of one dead mount are not to take a multiple of it.
+  public static let laterNeighbourLookTime = Duration.milliseconds(200)
   /// Requests about sandboxes and volumes at a time that change something; what comes then is refused.
   public static let waitingVerbs = 512
 

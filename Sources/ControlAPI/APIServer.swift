@@ -118,8 +118,12 @@ public struct APIServer: Sendable {
       }
     }
     router.get("/v1/attachment-dependants") { request, _ in
-      try await Self.explainedWaiting(request, taking: ["path"]) { query async throws(BlockError) in
-        guard let file = LinuxFileSystem.identity(of: try query.path("path")) else { return [AttachmentID]() }
+      try await Self.explained(request, taking: ["path"]) { query async throws(BlockError) in
+        let path = try query.path("path")
+        let file = try await manager.looks.look(
+          at: path, step: "look at", object: path, within: Limits.lookTime
+        ) { () async throws(BlockError) in LinuxFileSystem.identity(of: path) }
+        guard let file else { return [AttachmentID]() }
         return try await manager.dependants(of: file)
       }
     }

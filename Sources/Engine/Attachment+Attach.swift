@@ -92,6 +92,8 @@ extension Attachment {
       }
     }
     for await answer in answers { return try answer.get() }
+    // Whoever asked has gone away; unchecked, nothing is written to.
+    throw BlockError(.cancelled, step: "attach", object: id.text, cause: "it was called off")
   }
 
   /// Lets the data server live on without us; until here it ends when we do.
@@ -269,14 +271,18 @@ extension Attachment {
     if case .failure(let error) = finish() { context.log.error("\(id): \(error)") }
   }
 
+  /// Removes link and socket; each is gone already where an earlier attempt came so far.
+  func removeNames() {
+    let link = context.directories.link(id)
+    if row.device == nil || SmallFile.link(link) == row.device { unlink(link) }
+    unlink(context.directories.serverSocket(exportName))
+  }
+
   /// Removes what is left when the device is gone: link, socket, row.
   func finish() -> Result<Void, BlockError> {
     guard !isGone else { return .success(()) }
     letGo()
-    // Each is gone already where an earlier attempt came so far.
-    let link = context.directories.link(id)
-    if row.device == nil || SmallFile.link(link) == row.device { unlink(link) }
-    unlink(context.directories.serverSocket(exportName))
+    removeNames()
     unlink(context.directories.flushRecord(exportName).path)
     do {
       try context.onStep("remove link and socket")

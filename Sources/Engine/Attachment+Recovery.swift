@@ -138,8 +138,7 @@ extension Attachment {
   private func finishOrRemember() -> Result<Void, BlockError> {
     guard row.flushFailure != nil, row.state != AttachmentState.detaching.rawValue else { return finish() }
     letGo()
-    unlink(context.directories.link(id))
-    unlink(context.directories.serverSocket(exportName))
+    removeNames()
     server = nil
     row.device = nil
     state = .failed

@@ -9,11 +9,6 @@ import Synchronization
 /// the kernel; the rest goes on with another one. What somebody still waits for is not looked at again: it costs a
 /// process one thread for each such thing, however often it is asked for.
 public enum BoundedLooks {
-  /// How long one look may take.
-  public static let patience = Duration.seconds(2)
-  /// How long, after one that took longer than that: many things of one dead mount are not to take a multiple of it.
-  private static let impatience = Duration.milliseconds(200)
-
   /// The keys of looks that were given up and have not come to an end.
   private static let stuck = Mutex<Set<String>>([])
 
@@ -27,8 +22,8 @@ public enum BoundedLooks {
   /// - Returns: What was found of each, in order; `nil` for one that has not answered in time, or is still being asked
   ///   since an earlier look.
   public static func each<Item: Sendable, Found: Sendable>(
-    _ items: [Item], within patience: Duration = patience, key: @escaping @Sendable (Item) -> String,
-    _ look: @escaping @Sendable (Item) -> Found
+    _ items: [Item], within patience: Duration = Limits.neighbourLookTime,
+    key: @escaping @Sendable (Item) -> String, _ look: @escaping @Sendable (Item) -> Found
   ) -> [Found?] {
     var found: [Found?] = []
     var patience = patience
@@ -45,7 +40,7 @@ public enum BoundedLooks {
         return found + rest.map { _ in nil }
       }
       found += course.found(within: patience)
-      patience = min(patience, impatience)
+      patience = min(patience, Limits.laterNeighbourLookTime)
     }
     return found
   }

@@ -157,6 +157,7 @@ package final class SandboxJournal: Sendable {
       ).execute(arguments: Self.key(file) + [row.id, row.bootID])
       try Self.save(row, database)
     }
+    changed.yield()
   }
 
   /// Notes that a sandbox has left the loop device of its base, and what else has changed of it.
@@ -165,6 +166,7 @@ package final class SandboxJournal: Sendable {
       try Self.forgetReference(of: row, database)
       try Self.save(row, database)
     }
+    changed.yield()
   }
 
   /// How many sandboxes stand on the loop device of a base in this boot.

@@ -92,11 +92,11 @@ extension Sandboxes {
     var changes = journal.changes.makeAsyncIterator()
     while !Task.isCancelled {
       do throws(BlockError) {
+        try await services.clock.pause(for: .milliseconds(500))
         if try isQuiet() {
           journal.keepReserve()
           await changes.next()
         }
-        try await services.clock.pause(for: .milliseconds(500))
         try await finishWhatWaits()
         if round % 4 == 0 {
           journal.keepReserve()
