@@ -32,6 +32,22 @@ public struct AttachRequest: Sendable, Hashable, Codable {
   }
 }
 
+/// Which file the manager sees at a path: `GET /v1/files`.
+///
+/// It may be another one than the caller's, who may have another root or another mount namespace.
+public struct FileReply: Sendable, Hashable, Codable {
+  /// The device number of its file system.
+  public var device: UInt64
+  /// Its inode number there.
+  public var inode: UInt64
+
+  /// Makes an answer.
+  public init(_ file: FileIdentity) {
+    device = file.device
+    inode = file.inode
+  }
+}
+
 /// The body of a request to reset what an attachment remembers: `POST /v1/attachments/ID/reset`.
 public struct ResetRequest: Sendable, Hashable, Codable {
   /// The keys of the JSON object.

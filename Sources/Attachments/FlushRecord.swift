@@ -35,7 +35,7 @@ public struct FlushRecord: Sendable, Hashable {
     guard access(path, F_OK) != 0 else { return }
     let bytes = try encodeMessage(failure)
     let fresh = "\(path).new"
-    let descriptor = try Descriptor.open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: 0o600)
+    let descriptor = try Descriptor.openOwn(fresh, O_WRONLY | O_CREAT | O_TRUNC)
     let count = Glibc.write(descriptor.raw, bytes, bytes.count)
     guard count == bytes.count, rename(fresh, path) == 0 else {
       // Part of it is what a full disk takes.

@@ -119,12 +119,19 @@ public struct APIServer: Sendable {
     }
     router.get("/v1/attachment-dependants") { request, _ in
       try await Self.explained(request, taking: ["path"]) { query async throws(BlockError) in
-        let path = try query.path("path")
-        let file = try await manager.looks.look(
-          at: path, step: "look at", object: path, within: Limits.lookTime
-        ) { () async throws(BlockError) in LinuxFileSystem.identity(of: path) }
-        guard let file else { return [AttachmentID]() }
+        guard let file = try await self.file(at: try query.path("path")) else { return [AttachmentID]() }
         return try await manager.dependants(of: file)
+      }
+    }
+    router.get("/v1/files") { request, _ in
+      try await Self.explained(request, taking: ["path"]) { query async throws(BlockError) in
+        let path = try query.path("path")
+        guard let file = try await self.file(at: path) else {
+          throw BlockError(
+            .notFound, step: "look at", object: path, cause: "there is no such file",
+            remedy: "Check the path; it is the manager's, whose mounts may be others than yours.")
+        }
+        return FileReply(file)
       }
     }
     router.get("/v1/attachments/:id") { request, context in
@@ -157,6 +164,13 @@ public struct APIServer: Sendable {
     SandboxRoutes(sandboxes: sandboxes, manager: manager).add(to: router)
     VolumeRoutes(volumes: volumes, sandboxes: sandboxes).add(to: router)
     return router
+  }
+
+  /// The file at a path; `nil` if there is none.
+  private func file(at path: String) async throws(BlockError) -> FileIdentity? {
+    try await manager.looks.look(at: path, step: "look at", object: path, within: Limits.lookTime) {
+      () async throws(BlockError) in LinuxFileSystem.identity(of: path)
+    }
   }
 
   /// What an order asks to be attached, with everything resolved that may change.

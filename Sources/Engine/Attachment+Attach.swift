@@ -92,7 +92,7 @@ extension Attachment {
       }
     }
     for await answer in answers { return try answer.get() }
-    // Whoever asked has gone away; unchecked, nothing is written to.
+    // No answer is no leave to write.
     throw BlockError(.cancelled, step: "attach", object: id.text, cause: "it was called off")
   }
 

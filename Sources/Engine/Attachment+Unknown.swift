@@ -60,14 +60,21 @@ extension Attachment {
     }
   }
 
-  /// Whether it is unknown because its row does not say what is attached.
-  var hasUnreadableSpec: Bool { state == .unknown && isListed && !isGone && spec == .unknown }
+  /// Whether it is unknown what is attached: its row does not say so, or its data server has not yet.
+  var lacksSpec: Bool { state == .unknown && !isGone && (isListed ? spec == .unknown : !isImageKnown) }
 
   /// Whether it is known what a data server would have to open.
   var isImageKnown: Bool { spec.path != AttachmentSpec.unknown.path }
 
   /// Gives its place to another one that stands for the same.
-  func retire() { isGone = true }
+  func retire() {
+    isGone = true
+    // A data server has one connection: it would be taken from the other one again and again.
+    isServing = false
+    let ending = link
+    link = nil
+    ending?.close()
+  }
 
   /// Writes down what is there and was in no journal, so that it is an attachment as any other.
   ///
@@ -76,6 +83,17 @@ extension Attachment {
     guard state == .unknown, !isListed, !isGone else { return .success(nil) }
     // Who answers lives, also where his process cannot be seen.
     let isServed = isServerAlive || link != nil
+    if isServed, !isImageKnown, status == nil {
+      // Written down without its image, it could never be attached again.
+      return .failure(
+        BlockError(
+          .timedOut, step: "recover", object: id.text,
+          cause:
+            "its data server\(server.map { " (process \($0.pid))" } ?? "") does not answer what it serves",
+          remedy:
+            "Let it go on, if it is stopped (kill -CONT), and try again; or: ashlar detach --id \(id) --force."
+        ))
+    }
     var recovered = row
     recovered.state = (isServed ? AttachmentState.attached : .failed).rawValue
     do throws(BlockError) {

@@ -132,10 +132,10 @@ extension Manager {
     return reply
   }
 
-  /// What stands in the place of an attachment whose row does not say what is attached: if its data server says that in
-  /// words of this release, no newer release has written the row, and it is damaged.
+  /// What stands in the place of an attachment of which it is unknown what is attached: if its data server says that in
+  /// words of this release, no newer release has written its row, if there is one, and it is damaged.
   private func relisted(_ attachment: Attachment) async -> Attachment? {
-    guard await attachment.hasUnreadableSpec else { return nil }
+    guard await attachment.lacksSpec else { return nil }
     let path = context.directories.serverSocket(attachment.exportName)
     let random = attachment.exportName.split(separator: "-").last.map(String.init) ?? ""
     let orphan = await Orphan.look(

@@ -132,7 +132,7 @@ package enum JournalCheck {
     while access("\(path).damaged-\(number)", F_OK) == 0 { number += 1 }
     let place = "\(path).damaged-\(number)"
     // The log first: without its database it is nobody's, and the other way round it would be another one's.
-    for suffix in ["-wal", "-shm", ""] where access("\(path)\(suffix)", F_OK) == 0 {
+    for suffix in ["-wal", "-shm", "-boot", ""] where access("\(path)\(suffix)", F_OK) == 0 {
       guard rename("\(path)\(suffix)", "\(place)\(suffix)") == 0 else {
         throw BlockError(errno: Errno(rawValue: errno), step: "put aside", object: "\(path)\(suffix)")
       }

@@ -1,6 +1,7 @@
 import BlockCore
 import Glibc
 import LinuxIO
+import SystemPackage
 
 /// SQLite's log of a database, as far as it tells that something of it was lost (sqlite.org/walformat.html).
 ///
@@ -22,7 +23,7 @@ package struct JournalLog {
 
   /// Looks at the log of a database that nobody has open.
   package static func check(_ path: String) -> Finding {
-    let index = Index("\(path)-shm")
+    let index = isOfThisBoot(path) ? Index("\(path)-shm") : nil
     guard let log = JournalLog("\(path)-wal") else {
       // Everything that it held may be in the database already.
       guard let index, index.isBehind else { return .sound }
@@ -149,13 +150,11 @@ package struct JournalLog {
 
     private static let headerBytes = 48
 
-    /// Reads it; `nil` if it is not there, was not finished, or is of an earlier boot, whose end may have lost what was
-    /// newest of the log.
+    /// Reads it; `nil` if it is not there, or was not finished.
     init?(_ path: String) {
-      var status = stat()
-      guard stat(path, &status) == 0, Index.bootTime.map({ $0 <= status.st_mtim.tv_sec }) ?? false,
-        let bytes = JournalLog.bytes(of: path), bytes.count >= 2 * Self.headerBytes + 4
-      else { return nil }
+      guard let bytes = JournalLog.bytes(of: path), bytes.count >= 2 * Self.headerBytes + 4 else {
+        return nil
+      }
       let header = bytes[..<Self.headerBytes]
       // Two copies, so that a half-written one is seen.
       guard header.elementsEqual(bytes[Self.headerBytes..<2 * Self.headerBytes]), bytes[12] == 1 else {
@@ -171,11 +170,44 @@ package struct JournalLog {
       moved = native(2 * Self.headerBytes)
       salt = Array(bytes[32..<40])
     }
+  }
 
-    /// When the host was booted, in seconds since 1970.
-    private static var bootTime: Int? {
-      let lines = SmallFile.text("/proc/stat")?.split(separator: "\n") ?? []
-      return lines.first { $0.hasPrefix("btime ") }.flatMap { Int($0.dropFirst(6)) }
+  // MARK: Boots
+
+  /// Notes, beside a database that was opened for writing, in which boot that was.
+  ///
+  /// On a full disk it goes without, or with half of it: then less of the log is checked.
+  ///
+  /// - Throws: `invalidArgument` if something else has the note's place; by errno.
+  package static func noteBoot(_ path: String) throws(BlockError) {
+    guard SmallFile.text(bootNote(path)) != bootID else { return }
+    let bytes = Array(bootID.utf8)
+    do throws(BlockError) {
+      let note = try Descriptor.openOwn(bootNote(path), O_WRONLY | O_CREAT | O_TRUNC, step: "write")
+      guard Glibc.write(note.raw, bytes, bytes.count) >= 0 else {
+        throw BlockError(errno: Errno(rawValue: errno), step: "write", object: bootNote(path))
+      }
+    } catch  where error.kind == .noSpace {
+      return
     }
+  }
+
+  /// Whether the shared memory beside a database is of this boot: the end of an earlier one may have lost what was newest
+  /// of the log.
+  private static func isOfThisBoot(_ path: String) -> Bool {
+    if let noted = SmallFile.text(bootNote(path)) { return noted == bootID }
+    // An earlier release has noted none: all that there is are the clocks.
+    var status = stat()
+    return stat("\(path)-shm", &status) == 0 && bootTime.map { $0 <= status.st_mtim.tv_sec } ?? false
+  }
+
+  private static func bootNote(_ path: String) -> String { "\(path)-boot" }
+
+  private static var bootID: String { SmallFile.text("/proc/sys/kernel/random/boot_id") ?? "" }
+
+  /// When the host was booted, in seconds since 1970.
+  private static var bootTime: Int? {
+    let lines = SmallFile.text("/proc/stat")?.split(separator: "\n") ?? []
+    return lines.first { $0.hasPrefix("btime ") }.flatMap { Int($0.dropFirst(6)) }
   }
 }

@@ -34,7 +34,7 @@ package final class JournalStore: Sendable {
   /// Opens a journal, and makes it if it is not there.
   ///
   /// - Parameters:
-  ///   - path: The file's path; `-wal`, `-shm` and `-reserve` stand beside it.
+  ///   - path: The file's path; `-wal`, `-shm`, `-boot` and `-reserve` stand beside it.
   ///   - migrator: Its versions, each a migration whose identifier begins with its number.
   ///   - durability: What a commit outlives unless it says otherwise.
   /// - Throws: `unsupported` for one of a newer version, and nothing is done to it then; `corrupt` for one that is
@@ -58,6 +58,7 @@ package final class JournalStore: Sendable {
         }
       }
     }
+    try JournalLog.noteBoot(path)
     keepReserve()
   }
 

@@ -71,11 +71,36 @@ extension Descriptor {
       if errno != EINTR { throw .lastErrno(step: step, object: path) }
     }
   }
+
+  /// Opens a file that the engine has made for itself, or makes it; no symbolic link is followed, and what stands there
+  /// instead, such as a FIFO, is not waited for.
+  ///
+  /// - Parameters: As of ``open(_:_:mode:step:)``.
+  /// - Throws: `invalidArgument` if it is no regular file; by errno.
+  public static func openOwn(
+    _ path: String, _ flags: Int32, mode: mode_t = 0o600, step: String = "open"
+  ) throws(BlockError) -> Descriptor {
+    var named = stat()
+    if lstat(path, &named) == 0, named.st_mode & S_IFMT != S_IFREG { throw .isNotRegular(path, step) }
+    let descriptor = try open(path, flags | O_NOFOLLOW | O_NONBLOCK, mode: mode, step: step)
+    // It may have been changed between the two.
+    guard fstat(descriptor.raw, &named) == 0, named.st_mode & S_IFMT == S_IFREG else {
+      throw .isNotRegular(path, step)
+    }
+    return descriptor
+  }
 }
 
 extension BlockError {
   /// The error of the system call that failed last on this thread.
   static func lastErrno(step: String, object: String, remedy: String? = nil) -> BlockError {
     BlockError(errno: Errno(rawValue: Glibc.errno), step: step, object: object, remedy: remedy)
+  }
+
+  fileprivate static func isNotRegular(_ path: String, _ step: String) -> BlockError {
+    BlockError(
+      .invalidArgument, step: step, object: path,
+      cause: "it is not a regular file, and only this engine's own may be there",
+      remedy: "See what it is, and move it away.")
   }
 }

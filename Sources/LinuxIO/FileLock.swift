@@ -9,9 +9,9 @@ public struct FileLock: ~Copyable, Sendable {
 
   /// Takes the lock of a file, which is made if it is not there; `nil` if somebody else holds it.
   ///
-  /// - Throws: By errno.
+  /// - Throws: `invalidArgument` if it is no regular file; by errno.
   public static func take(_ path: String) throws(BlockError) -> FileLock? {
-    let descriptor = try Descriptor.open(path, O_RDWR | O_CREAT, mode: 0o600, step: "open the lock")
+    let descriptor = try Descriptor.openOwn(path, O_RDWR | O_CREAT, step: "open the lock")
     if case .refused = try AdvisoryLock.take(descriptor, path) { return nil }
     return FileLock(descriptor: descriptor)
   }

@@ -28,7 +28,8 @@ public enum SmallFile {
   /// - Parameter limit: How many are read; one more tells that there are more.
   /// - Throws: By errno.
   public static func bytes(_ path: String, limit: Int) throws(BlockError) -> [UInt8] {
-    let descriptor = try Descriptor.open(path, O_RDONLY)
+    // Nobody is waited for who would write into a FIFO.
+    let descriptor = try Descriptor.open(path, O_RDONLY | O_NONBLOCK)
     var bytes: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 4096)
     while bytes.count <= limit {

@@ -35,21 +35,25 @@ public final class SpaceReserve: Sendable {
   @discardableResult
   public func keep() -> Bool {
     turns.withLock { _ in
-      if LinuxFileSystem.allocatedBytes(path) >= byteCount { return true }
+      if isAllTaken { return true }
       return isUnsupported.load(ordering: .relaxed) ? isThereNow : take()
     }
   }
 
+  private var isAllTaken: Bool {
+    var status = stat()
+    return lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+      && UInt64(status.st_blocks) * 512 >= byteCount
+  }
+
   private func take() -> Bool {
-    let raw = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
-    guard raw >= 0 else { return false }
-    let descriptor = Descriptor(owning: raw)
-    let before = size
+    guard let descriptor = file(creating: true) else { return false }
+    let before = Self.size(of: descriptor)
     if clinux_fallocate(descriptor.raw, 0, 0, off_t(byteCount)) == 0 { return true }
     let isUnable = errno == EOPNOTSUPP || errno == ENOSYS
     if isUnable { isUnsupported.store(true, ordering: .relaxed) }
     // Part of what is missing would only be in the way.
-    shrink(to: before)
+    shrink(descriptor, to: before)
     return isUnable && isThereNow
   }
 
@@ -58,20 +62,32 @@ public final class SpaceReserve: Sendable {
   /// - Returns: Whether there was any.
   public func giveUp() -> Bool {
     turns.withLock { _ in
-      let before = size
+      guard let descriptor = file(creating: false) else { return false }
+      let before = Self.size(of: descriptor)
       guard before > 0 else { return false }
-      return shrink(to: max(0, before - Self.sliceBytes))
+      return shrink(descriptor, to: max(0, before - Self.sliceBytes))
     }
   }
 
-  /// The file's bytes; 0 if it is not there.
-  private var size: off_t {
+  /// The file; `nil` if it is not there, or something else is.
+  private func file(creating: Bool) -> Descriptor? {
+    do throws(BlockError) {
+      return try Descriptor.openOwn(path, O_WRONLY | (creating ? O_CREAT : 0))
+    } catch {
+      // Without it there is no room, which is all that anybody asks.
+      return nil
+    }
+  }
+
+  private static func size(of descriptor: borrowing Descriptor) -> off_t {
     var status = stat()
-    return stat(path, &status) == 0 ? status.st_size : 0
+    return fstat(descriptor.raw, &status) == 0 ? status.st_size : 0
   }
 
   @discardableResult
-  private func shrink(to size: off_t) -> Bool { (size > 0 ? truncate(path, size) : unlink(path)) == 0 }
+  private func shrink(_ descriptor: borrowing Descriptor, to size: off_t) -> Bool {
+    (size > 0 ? ftruncate(descriptor.raw, size) : unlink(path)) == 0
+  }
 
   /// Whether the file system has so much room left, as far as it says.
   private var isThereNow: Bool {

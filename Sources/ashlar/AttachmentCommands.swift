@@ -101,7 +101,8 @@ extension AttachCommand {
       ) { () async throws(BlockError) in try await reference.identity(in: HostServices.linux.files) }
     }
     return try await instance.withManager { client async throws(BlockError) in
-      try await client.call(.post, "/v1/attachments", body: request, onRefusal: onRefusal)
+      try await instance.checkIsSameFile([reference.path], "attach", client)
+      return try await client.call(.post, "/v1/attachments", body: request, onRefusal: onRefusal)
     }
   }
 }

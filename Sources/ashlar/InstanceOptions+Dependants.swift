@@ -48,7 +48,7 @@ extension InstanceOptions {
     }
   }
 
-  private static func query(_ route: String, _ path: String) -> String {
+  static func query(_ route: String, _ path: String) -> String {
     var query = URLComponents()
     query.queryItems = [URLQueryItem(name: "path", value: path)]
     return "\(route)?\(query.percentEncodedQuery ?? "")"

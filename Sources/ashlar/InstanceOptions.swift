@@ -172,8 +172,9 @@ struct Daemon: Sendable {
   }
 
   private func launch(idleExit: Int, _ options: [String], until end: Duration) async throws(BlockError) {
+    // A FIFO that nobody reads from is an error.
     let log = try Descriptor.open(
-      directories.log, O_WRONLY | O_CREAT | O_APPEND, mode: 0o600, step: "open the log")
+      directories.log, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK, mode: 0o600, step: "open the log")
     let null = try Descriptor.open("/dev/null", O_RDONLY)
     let report = try StartReport()
     let pid = try ChildProcess.start(

@@ -54,8 +54,11 @@ struct SandboxCommand: AsyncParsableCommand {
       request.store = try store.map { (path) throws(BlockError) in try ProgramText.absolute(path) }
       request.driver = try driver.map(SandboxOptions.driver)
       request.rawBytes = rawBytes ? true : nil
+      let instance = self.instance
       let info: SandboxInfo = try await instance.withManager { [request] client async throws(BlockError) in
-        try await client.call(.post, "/v1/sandboxes", body: request)
+        let paths = [request.base, request.store].compactMap(\.self)
+        try await instance.checkIsSameFile(paths, "create from", client)
+        return try await client.call(.post, "/v1/sandboxes", body: request)
       }
       try SandboxOptions.show(info, json)
     }

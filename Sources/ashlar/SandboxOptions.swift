@@ -5,6 +5,7 @@ import ControlClient
 import FoundationEssentials
 import Images
 import LinuxIO
+import SystemPackage
 import UnixSignals
 
 /// Which sandbox a command is about.
@@ -105,6 +106,11 @@ extension SandboxCommand {
         defer {
           watcher.cancel()
           breaker.cancel()
+        }
+        try await options.instance.withManager { client async throws(BlockError) in
+          // The file is new; its directory is not.
+          let directory = FilePath(path).removingLastComponent().string
+          try await options.instance.checkIsSameFile([directory, path], "flatten to", client)
         }
         return try await options.call(.post, "/flatten", body)
       }

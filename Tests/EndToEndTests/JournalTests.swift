@@ -98,6 +98,28 @@ extension SerialEndToEndTests {
       try instance.expectNothingLeft()
     }
 
+    /// What does not answer is not written down without its image, by which it could never be attached again.
+    @Test func aStoppedServerIsRecoveredWhenItGoesOn() throws {
+      let image = try disk("a")
+      let device = try instance.attach("a", image)
+      let server = try #require(try instance.inspect("a").server?.pid)
+      #expect(try instance.ashlar("daemon", "stop").status == 0)
+      #expect(try Program.run(["sh", "-c", "rm \(instance.root)/journal.sqlite*"]).status == 0)
+      kill(server, SIGSTOP)
+      let refused = try instance.ashlar("daemon", "recover")
+      #expect(refused.status == 1 && refused.errors.contains("process \(server)"), "\(refused.errors)")
+      #expect(try instance.attachments().map(\.state) == [.unknown])
+      kill(server, SIGCONT)
+      let recover = try instance.ashlar("daemon", "recover")
+      #expect(
+        recover.status == 0 && recover.line == "a: \(device) is attached",
+        "\(recover.output)\(recover.errors)")
+      #expect(try instance.inspect("a").image == image)
+      #expect(try instance.attach("a", image) == device)
+      try instance.detach("a")
+      try instance.expectNothingLeft()
+    }
+
     /// Whatever bit is flipped, a device that lives is never out of sight.
     @Test func flippedBitsNeverEmptyTheList() throws {
       var random = SplitMix64(seed: Seed.of("flipped bits"))

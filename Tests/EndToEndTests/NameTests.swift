@@ -43,5 +43,32 @@ extension SerialEndToEndTests {
       let hidden = try instance.ashlar("attach", "--id", "a\u{202E}b", config)
       #expect(hidden.errors.contains("U+202E") && !hidden.errors.contains("\u{202E}"), "\(hidden.errors)")
     }
+
+    /// Where the caller's mounts are others than the manager's, a path may lead to another file there.
+    @Test func aPathThatIsAnotherFileForTheManagerIsRefused() throws {
+      let instance = try Instance()
+      let directory = instance.scratch.path
+      let script = #"""
+        cd \#(directory)
+        mkdir -p place; truncate -s 1M place/disk.img shared.img
+        ashlar daemon start
+        cat > inside.sh <<'EOF'
+        mount -t tmpfs tmpfs place
+        truncate -s 2M place/disk.img place/only-here.img
+        ashlar attach --id n "raw:$PWD/place/disk.img" && exit 1
+        ashlar sandbox create n --base "$PWD/place/disk.img" && exit 1
+        ashlar attach --id n "raw:$PWD/place/only-here.img" && exit 1
+        ashlar attach --id n "raw:$PWD/shared.img" || exit 2
+        ashlar detach --id n
+        EOF
+        unshare --mount --propagation private bash inside.sh
+        """#
+      let outcome = try instance.shell(script)
+      #expect(outcome.status == 0, "\(outcome.output) \(outcome.errors)")
+      let refused = outcome.errors.components(separatedBy: "sees another file there").count - 1
+      #expect(refused == 2, "\(outcome.errors)")
+      #expect(outcome.errors.contains("only-here.img"), "\(outcome.errors)")
+      try instance.expectNothingLeft()
+    }
   }
 }

@@ -19,7 +19,7 @@ import Journals
   private func leave(_ count: Int = 3) throws -> String {
     let live = scratch("live.sqlite")
     // Each has a log of its own from its first page on.
-    for suffix in ["", "-wal", "-shm", "-reserve"] { unlink("\(live)\(suffix)") }
+    for suffix in ["", "-wal", "-shm", "-boot", "-reserve"] { unlink("\(live)\(suffix)") }
     let journal = try Journal(live)
     for number in 1...count {
       let spec = AttachmentSpec(
@@ -31,7 +31,7 @@ import Journals
           createdAt: Double(number)))
     }
     try withExtendedLifetime(journal) {
-      for suffix in ["", "-wal", "-shm"] {
+      for suffix in ["", "-wal", "-shm", "-boot"] {
         try? FileManager.default.removeItem(atPath: scratch("j.sqlite\(suffix)"))
         try FileManager.default.copyItem(atPath: "\(live)\(suffix)", toPath: scratch("j.sqlite\(suffix)"))
       }
@@ -81,6 +81,34 @@ import Journals
     let other = try leave()
     unlink("\(other)-wal")
     expectDamage(other, "is gone")
+  }
+
+  /// The end of a boot may cost what was newest of the log, and that is no damage, whatever the clock said before and after
+  /// it; within a boot nothing may be missing, even if the clock was put back.
+  @Test func bootsAreNotToldApartByClocks() throws {
+    let path = try leave()
+    try scratch.write("j.sqlite-boot", Array("11111111-2222-3333-4444-555555555555".utf8))
+    #expect(truncate("\(path)-wal", 5000) == 0)
+    #expect(try Journal(path).rows().count < 3)
+    let other = try leave()
+    #expect(truncate("\(other)-wal", 5000) == 0)
+    var long = [timespec(tv_sec: 1000, tv_nsec: 0), timespec(tv_sec: 1000, tv_nsec: 0)]
+    #expect(utimensat(AT_FDCWD, "\(other)-shm", &long, 0) == 0)
+    expectDamage(other, "its log")
+  }
+
+  /// An earlier release has noted no boot.
+  @Test func withoutABootClocksDecide() throws {
+    let path = try leave()
+    unlink("\(path)-boot")
+    #expect(truncate("\(path)-wal", 5000) == 0)
+    expectDamage(path, "its log")
+    let other = try leave()
+    unlink("\(other)-boot")
+    #expect(truncate("\(other)-wal", 5000) == 0)
+    var long = [timespec(tv_sec: 1000, tv_nsec: 0), timespec(tv_sec: 1000, tv_nsec: 0)]
+    #expect(utimensat(AT_FDCWD, "\(other)-shm", &long, 0) == 0)
+    #expect(try Journal(other).rows().count < 3)
   }
 
   /// What a process that was killed while it wrote leaves is no damage: it was never committed.
@@ -151,7 +179,7 @@ import Journals
       let path = try leave()
       #expect(try JournalCheck.putAside(path) == "\(path).damaged-\(number)")
       #expect(
-        SmallFile.entries(scratch.path).filter { $0.hasPrefix("j.sqlite.damaged-\(number)") }.count == 3)
+        SmallFile.entries(scratch.path).filter { $0.hasPrefix("j.sqlite.damaged-\(number)") }.count == 4)
       #expect(access(path, F_OK) != 0 && access("\(path)-wal", F_OK) != 0)
     }
   }

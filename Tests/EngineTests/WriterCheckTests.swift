@@ -29,29 +29,4 @@ import Testing
     }
     #expect(try instance.rows().isEmpty)
   }
-
-  /// Whoever asked goes away: what was not checked is not written to.
-  @Test func anAttachThatIsCalledOffIsNotServedUnchecked() async throws {
-    let instance = try TestInstance()
-    let gate = DispatchSemaphore(value: 0)
-    defer { gate.signal() }
-    let (asked, post) = AsyncStream<Void>.makeStream()
-    let manager = try await instance.manager(checkWriter: { _ throws(BlockError) in
-      post.yield()
-      gate.wait()
-    })
-    let id = try AttachmentID("a")
-    let spec = AttachmentSpec(
-      scheme: "raw", path: "/images/a", configuration: nil, transport: .auto, isReadOnly: false)
-    let attach = Task { () async throws(BlockError) -> AttachmentInfo in try await manager.attach(id, spec) }
-    for await _ in asked { break }
-    attach.cancel()
-    do {
-      _ = try await attach.value
-      Issue.record("it is attached")
-    } catch {
-      #expect((error as? BlockError)?.kind == .cancelled, "\(error)")
-    }
-    #expect(try instance.rows().isEmpty)
-  }
 }

@@ -161,6 +161,9 @@ struct Objects: Sendable {
       Route("GET", "/v1/attachment-dependants") { [contents] random in
         ("/v1/attachment-dependants?path=\(Self.any(contents, &random))", nil)
       },
+      Route("GET", "/v1/files") { [contents] random in
+        ("/v1/files?path=\(Self.any(contents, &random))", nil)
+      },
       Route("GET", "/v1/sandbox-events") { random in
         ("/v1/sandbox-events?after=\(UInt8.random(in: 0...255, using: &random))", nil)
       },
