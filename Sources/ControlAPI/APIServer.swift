@@ -78,6 +78,7 @@ public struct APIServer: Sendable {
 
   private var router: Router<BasicRequestContext> {
     let router = Router()
+    router.add(middleware: RequestCount(manager: manager))
     router.get("/v1/status") { request, _ in
       try await Self.explained(request) { _ in status(await manager.attachmentCount) }
     }

@@ -14,6 +14,7 @@ extension APIClient {
   func answer(
     within patience: Patience, _ exchange: @escaping @Sendable () async throws(BlockError) -> Answer
   ) async throws(BlockError) -> Answer {
+    let manager = listener
     let outcome: Result<Answer, BlockError>? = await withTaskGroup(of: Result<Answer, BlockError>?.self) {
       group in
       group.addTask {
@@ -23,7 +24,7 @@ extension APIClient {
           return .failure(error)
         }
       }
-      group.addTask { await isGivenUp(patience) ? .failure(silence()) : nil }
+      group.addTask { await reasonToGiveUp(patience, manager).map { .failure($0) } }
       var first: Result<Answer, BlockError>?
       for await outcome in group where first == nil {
         first = outcome
@@ -37,19 +38,41 @@ extension APIClient {
     return try outcome.get()
   }
 
-  /// Waits until the manager is to be given up; `false` if the task is cancelled before.
-  private func isGivenUp(_ patience: Patience) async -> Bool {
+  /// Who listens now; `nil` if that cannot be seen.
+  private var listener: Int32? {
+    guard case .process(let pid)? = try? UnixStream.listener(at: directories.apiSocket), pid > 0 else {
+      return nil
+    }
+    return pid
+  }
+
+  /// Waits until the manager is to be given up, and says why; `nil` if the task is cancelled before.
+  ///
+  /// - Parameter manager: Whom the exchange is with.
+  private func reasonToGiveUp(_ patience: Patience, _ manager: Int32?) async -> BlockError? {
     let clock = LinuxClock()
     do {
       let end = clock.now + timeout * Self.slowness
       repeat {
-        try await clock.sleep(for: timeout / 2)
+        let next = clock.now + timeout / 2
+        while clock.now < next {
+          try await clock.sleep(for: min(next - clock.now, .seconds(1)))
+          if let manager, ProcessIdentity.isOnlyLeft(manager) { return Self.ended(manager) }
+        }
       } while await isThere() && (patience == .long || clock.now < end)
-      return !Task.isCancelled
+      return Task.isCancelled ? nil : silence()
     } catch {
       // The answer has come.
-      return false
+      return nil
     }
+  }
+
+  /// A disk that does not answer keeps what is left of a process in the kernel, and its connections with it.
+  private static func ended(_ manager: Int32) -> BlockError {
+    BlockError(
+      .disconnected, step: "speak to", object: "the manager (process \(manager))",
+      cause: "it has ended before it answered, and waits in the kernel",
+      remedy: "See /proc/\(manager)/task/*/stack for what it waits for, and try again.")
   }
 
   /// Whether the manager answers something; one that is gone ends the exchange by itself.

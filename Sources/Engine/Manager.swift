@@ -2,6 +2,7 @@ import Attachments
 import BlockCore
 import LinuxIO
 import Logging
+import Synchronization
 import TransportTCMU
 
 /// The owner of all attachments of an instance: it answers requests, supervises the data servers, and
@@ -23,6 +24,8 @@ public actor Manager {
   package var attachments: [AttachmentID: Attachment] = [:]
   private var lastActivity: Duration
   private var activeRequests = 0
+  /// Requests that whoever speaks for the manager has taken and not answered.
+  private nonisolated let openRequests = Atomic(0)
   /// Where the journal that was damaged has been put.
   let putAside: String?
   private var isEnding = false
@@ -239,9 +242,19 @@ public actor Manager {
     lastActivity = context.services.clock.now
   }
 
+  /// Answers a request; meanwhile the manager has something to do, also if it is not asked yet.
+  public nonisolated func answering<Answer>(_ body: () async throws -> Answer) async rethrows -> Answer {
+    openRequests.add(1, ordering: .relaxed)
+    defer { openRequests.subtract(1, ordering: .relaxed) }
+    return try await body()
+  }
+
   /// How long there has been nothing to do and nothing to supervise; `nil` while there is.
   public var idleTime: Duration? {
-    activeRequests == 0 && attachments.isEmpty ? context.services.clock.now - lastActivity : nil
+    guard activeRequests == 0, openRequests.load(ordering: .relaxed) == 0, attachments.isEmpty else {
+      return nil
+    }
+    return context.services.clock.now - lastActivity
   }
 
   /// The attachment of a backstore, if it is one of ours or served by us.

@@ -185,6 +185,29 @@ public struct ProcessIdentity: Sendable, Hashable, Codable {
     self.startTime = startTime
   }
 
+  /// Whether a process runs nothing of its program any more: it has ended or was killed, and what is left of it is kept in
+  /// the kernel, by a disk that does not answer.
+  ///
+  /// `false` if that cannot be seen.
+  public static func isOnlyLeft(_ pid: Int32) -> Bool {
+    let (isOnlyLeft, failed) = FailedReads.during {
+      fields(of: pid).map(isEnding) ?? false
+        && SmallFile.entries("/proc/\(pid)/task").compactMap(Int32.init).allSatisfy { thread in
+          fields(of: thread).map(isEnding) ?? true || isKilled(thread)
+        }
+    }
+    return isOnlyLeft && failed == nil
+  }
+
+  /// Whether a thread ends before it comes back from the kernel: a SIGKILL waits for it.
+  private static func isKilled(_ thread: Int32) -> Bool {
+    let lines = SmallFile.text("/proc/\(thread)/status")?.split(separator: "\n") ?? []
+    let pending = lines.first { $0.hasPrefix("SigPnd:") }?.split(separator: "\t").last.flatMap {
+      UInt64($0, radix: 16)
+    }
+    return pending.map { $0 & 1 << (SIGKILL - 1) != 0 } ?? false
+  }
+
   private static func isEnding(_ fields: [Substring]) -> Bool {
     UInt32(fields[6]).map { $0 & exiting != 0 } ?? true
   }

@@ -9,11 +9,34 @@ public struct FileLock: ~Copyable, Sendable {
 
   /// Takes the lock of a file, which is made if it is not there; `nil` if somebody else holds it.
   ///
+  /// One that the kernel keeps for a process that has ended, because a disk does not answer it, is left to that one: the file
+  /// is made anew.
+  ///
   /// - Throws: `invalidArgument` if it is no regular file; by errno.
   public static func take(_ path: String) throws(BlockError) -> FileLock? {
-    let descriptor = try Descriptor.openOwn(path, O_RDWR | O_CREAT, step: "open the lock")
-    if case .refused = try AdvisoryLock.take(descriptor, path) { return nil }
-    return FileLock(descriptor: descriptor)
+    if let lock = try open(path) { return lock }
+    guard isHeldByTheDead(path) else { return nil }
+    let directory = FilePath(path).removingLastComponent().string
+    let turn = try Descriptor.open(directory, O_RDONLY | O_DIRECTORY)
+    // Whoever else sees the same comes one after the other, or would remove what the first has made.
+    guard case .held = try AdvisoryLock.take(turn, directory), isHeldByTheDead(path) else { return nil }
+    guard unlink(path) == 0 else { throw .lastErrno(step: "remove the lock", object: path) }
+    return try open(path)
+  }
+
+  private static func open(_ path: String) throws(BlockError) -> FileLock? {
+    while true {
+      let descriptor = try Descriptor.openOwn(path, O_RDWR | O_CREAT, step: "open the lock")
+      if case .refused = try AdvisoryLock.take(descriptor, path) { return nil }
+      let lock = FileLock(descriptor: descriptor)
+      // It may have been removed while we took it.
+      if lock.isOf(path) { return lock }
+    }
+  }
+
+  private static func isHeldByTheDead(_ path: String) -> Bool {
+    guard let last = lastNote(of: path) else { return false }
+    return isHeld(path, by: last.pid) && ProcessIdentity.isOnlyLeft(last.pid)
   }
 
   /// Keeps the lock that the program before us in this process has held, and left open for us.
@@ -85,17 +108,23 @@ public struct FileLock: ~Copyable, Sendable {
   ///
   /// The lock itself is not touched.
   public static func holder(of path: String) -> Holder? {
-    var named = stat()
-    guard let last = lastNote(of: path), let process = ProcessIdentity(pid: last.pid),
-      stat(path, &named) == 0,
-      // Number, kind, ADVISORY, mode, process, device:inode, and the range (proc_locks(5)).
-      let locks = SmallFile.text("/proc/locks", limit: 16 << 20)
+    guard let last = lastNote(of: path), !ProcessIdentity.isOnlyLeft(last.pid),
+      let process = ProcessIdentity(pid: last.pid),
+      isHeld(path, by: last.pid)
     else { return nil }
-    let isHeld = locks.split(separator: "\n").contains { line in
-      let fields = line.split(separator: " ")
-      return fields.count > 5 && fields[4] == "\(last.pid)" && fields[5].hasSuffix(":\(named.st_ino)")
+    return Holder(process: process, note: last.note)
+  }
+
+  private static func isHeld(_ path: String, by pid: Int32) -> Bool {
+    var named = stat()
+    guard stat(path, &named) == 0, let locks = SmallFile.text("/proc/locks", limit: 16 << 20) else {
+      return false
     }
-    return isHeld ? Holder(process: process, note: last.note) : nil
+    return locks.split(separator: "\n").contains { line in
+      // Number, kind, ADVISORY, mode, process, device:inode, and the range (proc_locks(5)).
+      let fields = line.split(separator: " ")
+      return fields.count > 5 && fields[4] == "\(pid)" && fields[5].hasSuffix(":\(named.st_ino)")
+    }
   }
 
   /// The descriptor that holds it.

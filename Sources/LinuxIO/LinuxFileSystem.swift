@@ -150,6 +150,12 @@ extension LinuxFileSystem {
     return stat(path, &status) == 0 ? UInt64(status.st_blocks) * 512 : 0
   }
 
+  /// Whether a block device stands at a path, all links followed; nothing is opened.
+  public static func isBlockDevice(_ path: String) -> Bool {
+    var status = stat()
+    return !path.utf8.contains(0) && stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFBLK
+  }
+
   /// Whether a regular file of a real file system or a block device stands at a path; nothing is opened.
   public static func canBeDisk(_ path: String) -> Bool {
     var status = stat()

@@ -33,7 +33,8 @@ public enum UnixStream {
     if SocketAddress.withAddress(path, { connect(descriptor.raw, $0, $1) }) == 0 {
       let pid = clinux_peer_pid(descriptor.raw)
       guard pid >= 0 else { throw .lastErrno(step: "ask who listens at", object: path) }
-      return .process(pid)
+      // A disk that does not answer may keep a process that has ended from closing its socket.
+      return ProcessIdentity.isOnlyLeft(pid) ? .nobody : .process(pid)
     }
     let code = Errno(rawValue: errno)
     switch code {

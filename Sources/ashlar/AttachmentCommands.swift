@@ -96,9 +96,13 @@ extension AttachCommand {
     // runs, it is left to it: a disk that does not answer would hold us up without an end.
     if try !Daemon(instance).isRunning {
       try HostSupport.require(request.transport.flatMap(TransportChoice.init) ?? .auto)
-      _ = try await FileLooks(limit: 1, clock: LinuxClock()).look(
+      try await FileLooks(limit: 1, clock: LinuxClock()).look(
         at: reference.path, step: "attach", object: request.id, within: Limits.lookTime
-      ) { () async throws(BlockError) in try await reference.identity(in: HostServices.linux.files) }
+      ) { () async throws(BlockError) in
+        // Who has opened a device that does not answer cannot end; the manager may wait for it.
+        guard !LinuxFileSystem.isBlockDevice(reference.path) else { return }
+        _ = try await reference.identity(in: HostServices.linux.files)
+      }
     }
     return try await instance.withManager { client async throws(BlockError) in
       try await instance.checkIsSameFile([reference.path], "attach", client)

@@ -62,7 +62,8 @@ extension DaemonCommand {
     private func hasEnded(_ process: ProcessIdentity) async throws(BlockError) -> Bool {
       let clock = LinuxClock()
       let end = clock.now + Self.deadline
-      while process.isAlive {
+      // What the kernel keeps of it is in nobody's way.
+      while process.isAlive, !ProcessIdentity.isOnlyLeft(process.pid) {
         guard clock.now < end, force || !process.isStopped else { return false }
         try await clock.pause(for: .milliseconds(10))
       }

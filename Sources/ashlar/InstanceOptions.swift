@@ -100,6 +100,10 @@ struct Daemon: Sendable {
   var isRunning: Bool {
     get throws(BlockError) {
       try directories.checkLength()
+      // The kernel may keep the socket of one that has ended; whoever connects to it waits for nobody.
+      if let last = FileLock.lastNote(of: directories.lock), ProcessIdentity.isOnlyLeft(last.pid) {
+        return false
+      }
       return try UnixStream.isListening(at: directories.apiSocket)
     }
   }

@@ -29,4 +29,12 @@ import Testing
     }
     #expect(try instance.rows().isEmpty)
   }
+
+  /// While something is asked, also if it only waits for a disk, a manager has something to do.
+  @Test func aRequestUnderWayIsNoIdleness() async throws {
+    let manager = try await TestInstance().manager()
+    #expect(await manager.idleTime != nil)
+    await manager.answering { #expect(await manager.idleTime == nil) }
+    #expect(await manager.idleTime != nil)
+  }
 }

@@ -1,5 +1,5 @@
 import BlockCore
-import Glibc
+import Foundation
 import LinuxIO
 import TestKit
 import Testing
@@ -32,6 +32,45 @@ import Testing
     #expect(FileLock.lastNote(of: scratch("fifo")) == nil)
     #expect(mkdir(scratch("directory"), 0o700) == 0)
     expectRefusal(scratch("directory"))
+  }
+
+  /// A disk that does not answer may keep a process that has ended from letting go of its lock.
+  @Test func aLockOfTheDeadIsFree() throws {
+    let path = scratch("lock")
+    let script = """
+      import fcntl, os, sys, time
+      os.setpgid(0, 0)
+      if os.fork() == 0:
+          lock = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+          fcntl.flock(lock, fcntl.LOCK_EX)
+          os.write(lock, b"%d daemon\\n" % os.getpid())
+          if os.fork() > 0: os._exit(0)
+      # Nobody asks how it has ended: it is there still, and dead.
+      time.sleep(600)
+      """
+    let program = Process()
+    program.executableURL = URL(filePath: "/usr/bin/python3")
+    program.arguments = ["-c", script, path]
+    program.standardOutput = FileHandle.nullDevice
+    program.standardError = FileHandle.nullDevice
+    try program.run()
+    let group = program.processIdentifier
+    defer {
+      kill(-group, SIGKILL)
+      program.waitUntilExit()
+    }
+    var isThere = false
+    for _ in 0..<500 where !isThere {
+      isThere = FileLock.lastNote(of: path).map { ProcessIdentity.isOnlyLeft($0.pid) } ?? false
+      usleep(10_000)
+    }
+    try #require(isThere)
+    guard let lock = try FileLock.take(path) else {
+      Issue.record("it is not free")
+      return
+    }
+    try lock.note("mine")
+    #expect(FileLock.holder(of: path)?.process.pid == getpid())
   }
 
   @Test func aReserveIsNoOtherFile() throws {
