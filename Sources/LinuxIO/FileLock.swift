@@ -9,13 +9,16 @@ public struct FileLock: ~Copyable, Sendable {
 
   /// Takes the lock of a file, which is made if it is not there; `nil` if somebody else holds it.
   ///
-  /// One that the kernel keeps for a process that has ended, because a disk does not answer it, is left to that one: the file
-  /// is made anew.
+  /// One that the kernel keeps for a process that has ended, because a disk does not answer it, is left to that one after a
+  /// second: the file is made anew.
   ///
   /// - Throws: `invalidArgument` if it is no regular file; by errno.
   public static func take(_ path: String) throws(BlockError) -> FileLock? {
     if let lock = try open(path) { return lock }
     guard isHeldByTheDead(path) else { return nil }
+    // As a rule it is about to be gone, and what it does last is to be done before anybody takes its place.
+    for _ in 0..<50 where isHeldByTheDead(path) { usleep(20_000) }
+    guard isHeldByTheDead(path) else { return try open(path) }
     let directory = FilePath(path).removingLastComponent().string
     let turn = try Descriptor.open(directory, O_RDONLY | O_DIRECTORY)
     // Whoever else sees the same comes one after the other, or would remove what the first has made.

@@ -1,5 +1,6 @@
 // A file system with one file, disk.img, which lies elsewhere: stallfs FILE MOUNTPOINT [libfuse's options].
-// Stopped (SIGSTOP), it is a disk that does not answer. Nothing of it is cached but what the kernel keeps of itself.
+// Stopped (SIGSTOP), it is a disk that does not answer; with STALL_READS in its environment, one that opens, and answers
+// no read. Nothing of it is cached but what the kernel keeps of itself.
 #define FUSE_USE_VERSION 31
 #define _GNU_SOURCE
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 static int backing;
+static int stalls;
 
 static int get_attributes(const char *path, struct stat *status, struct fuse_file_info *info) {
   (void)info;
@@ -31,6 +33,7 @@ static int open_file(const char *path, struct fuse_file_info *info) {
 
 static int read_file(const char *path, char *buffer, size_t count, off_t offset, struct fuse_file_info *info) {
   (void)path, (void)info;
+  while (stalls) pause();
   ssize_t read = pread(backing, buffer, count, offset);
   return read < 0 ? -errno : (int)read;
 }
@@ -47,6 +50,7 @@ int main(int count, char **arguments) {
   if (count < 3) return 64;
   backing = open(arguments[1], O_RDONLY);
   if (backing < 0) return 1;
+  stalls = getenv("STALL_READS") != NULL;
   arguments[1] = arguments[0];
   return fuse_main(count - 1, arguments + 1, &operations, NULL);
 }
