@@ -172,8 +172,8 @@ let package = Package(
     tests(
       "TransportTests",
       [
-        "CAllocationCount", "BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "DiskFormats", "TransportFUSE",
-        "TestKit",
+        "CAllocationCount", "CLinux", "BlockCore", "BlockSim", "LinuxIO", "OverlayBD", "DiskFormats",
+        "TransportFUSE", "TestKit",
       ]),
     tests("SCSITests", ["CAllocationCount", "BlockCore", "BlockSim", "SCSI", "TestKit"]),
     tests(

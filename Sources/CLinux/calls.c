@@ -50,6 +50,13 @@ int clinux_become_io_flusher(void) { return prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0)
 
 void clinux_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
 
+int clinux_device_minor(int descriptor, unsigned *minor) {
+  struct statx status;
+  if (statx(descriptor, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, 0, &status) != 0) return -1;
+  *minor = status.stx_dev_minor;
+  return 0;
+}
+
 bool clinux_block_device_numbers(const char *path, uint32_t *major, uint32_t *minor) {
   struct statx status;
   if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &status) != 0 || !S_ISBLK(status.stx_mode)) return false;

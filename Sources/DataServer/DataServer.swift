@@ -17,7 +17,7 @@ public struct DataServer {
     case connected(Peer)
     case message(Incoming<ManagerMessage>, from: Peer)
     case disconnected(Peer)
-    case exported(connection: UInt32)
+    case exported(UInt32, CheckedContinuation<Void, Never>)
     case made(Result<any ServedDevice, BlockError>)
     case changed(BlockError?, request: UInt64?, for: Peer)
     case statusChanged
@@ -169,7 +169,13 @@ public struct DataServer {
           abortConnection()
           return 1
         }
-      case .exported(let number): connection = number
+      case .exported(let number, let told):
+        connection = number
+        // Killed before the device is there, we could not end unless the manager aborts it.
+        var status = ServerStatus(exportName: order?.exportName ?? "")
+        status.connection = number
+        if let peer, peer.version.load(ordering: .relaxed) > 1 { tell(.status(status)) }
+        told.resume()
       case .made(.success(let made)):
         device = made
         watch(made)
@@ -300,7 +306,8 @@ public struct DataServer {
     Task(executorPreference: Blocking.executor) {
       do throws(BlockError) {
         let made = try await makeServedDevice(
-          order, handler, record, log: log, onConnection: { post.yield(.exported(connection: $0)) },
+          order, handler, record, log: log,
+          onConnection: { number in await withCheckedContinuation { post.yield(.exported(number, $0)) } },
           onStatusChange: { post.yield(.statusChanged) })
         post.yield(.made(.success(made)))
       } catch {

@@ -22,12 +22,12 @@ final class LoopServedDevice: ServedDevice {
   ///   - handler: What opens the disk; `nil` for the engine's own.
   ///   - record: Where a flush that fails is written down.
   ///   - log: Where trouble goes.
-  ///   - onConnection: Told the number of the FUSE connection as soon as there is one.
+  ///   - onConnection: Told the number of the FUSE connection as soon as there is one; nothing is asked of it before.
   ///   - onStatusChange: Called, on any thread, when the status is another one.
   /// - Throws: A `BlockError`; nothing is left then.
   static func make(
     _ order: ServerOrder, _ handler: (any Handler)?, _ record: FlushRecord?, log: Logger,
-    onConnection: (UInt32) -> Void,
+    onConnection: (UInt32) async -> Void,
     onStatusChange: @escaping @Sendable () -> Void
   ) async throws(BlockError) -> LoopServedDevice {
     let executor = BlockingExecutor(label: "waiting requests")
@@ -49,8 +49,9 @@ final class LoopServedDevice: ServedDevice {
     ) { message in limiter.warning(message) }
     let export = started.export
     let connection = started.connection
-    onConnection(connection)
-    let file = started.file
+    // Whoever kills us while we open the file has to be able to end the connection: nobody else answers then.
+    await onConnection(connection)
+    let file = try started.openFile()
     let geometry = image.volume.geometry
     let loop = try export.settingUp { () throws(BlockError) in
       try LoopDevice.attach(

@@ -55,12 +55,12 @@ protocol ServedDevice: AnyObject, Sendable {
 ///   - handler: What opens the disk; `nil` for the engine's own.
 ///   - record: Where a flush that fails is written down; `nil` for nowhere.
 ///   - log: Where trouble goes.
-///   - onConnection: Told the number of a FUSE connection as soon as there is one.
+///   - onConnection: Told the number of a FUSE connection as soon as there is one; nothing is asked of it before.
 ///   - onStatusChange: Called, on any thread, when the status is another one.
 /// - Throws: A `BlockError`; nothing of ours is left then.
 func makeServedDevice(
   _ order: ServerOrder, _ handler: (any Handler)?, _ record: FlushRecord?, log: Logger,
-  onConnection: (UInt32) -> Void,
+  onConnection: (UInt32) async -> Void,
   onStatusChange: @escaping @Sendable () -> Void
 ) async throws(BlockError) -> any ServedDevice {
   if order.spec.backstore == nil {

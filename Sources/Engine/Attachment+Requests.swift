@@ -124,6 +124,8 @@ extension Attachment {
       // What the journal keeps is what is served.
       status.hello = nil
     }
+    // Before there is a device, too: it is what can be aborted when the server does not end.
+    if let connection = status.connection { row.connection = Int64(connection) }
     let before = self.status
     self.status = status
     noteNews(status, before: before)

@@ -27,6 +27,17 @@ public struct DetachedMount: ~Copyable, Sendable {
     descriptor = try context.mount(UInt32(MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC))
   }
 
+  /// The minor number of its file system's device; the file system is not asked.
+  ///
+  /// - Throws: By errno.
+  public func deviceMinor() throws(BlockError) -> UInt32 {
+    var minor: UInt32 = 0
+    guard clinux_device_minor(descriptor.raw, &minor) == 0 else {
+      throw .lastErrno(step: "look at", object: "the private mount")
+    }
+    return minor
+  }
+
   /// Opens a file in it, closed on exec.
   ///
   /// - Parameters:

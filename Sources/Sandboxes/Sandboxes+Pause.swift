@@ -112,10 +112,16 @@ extension Sandboxes {
   ///   - name: The sandbox.
   ///   - isForced: Whether those who use its device lose it: they get I/O errors from now on, and what is left of the
   ///     device goes when they close it.
-  /// - Throws: `busy` with who uses its device; it goes by itself when they are done.
+  /// - Throws: `busy` with who uses its device; it goes by itself when they are done. `unsupported` without force for one
+  ///   that another release has left.
   public func remove(_ name: SandboxName, isForced: Bool = false) async throws(BlockError) {
     try await inTurn(name.text) { [self] () async throws(BlockError) in
       guard var row = try journal.row(name.text) else { return }
+      if !isForced {
+        try Self.checkIsUnderstood(
+          row, "remove",
+          "Install that release again; or remove what is left of it: ashlar sandbox rm \(name) --force.")
+      }
       if row.state == SandboxState.merging.rawValue {
         guard isForced else { throw unfinishedMerge(row, "remove") }
         note(row.name, "left", "its merge is given up; \(row.base) has a part of its changes")

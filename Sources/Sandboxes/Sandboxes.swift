@@ -175,13 +175,20 @@ public final class Sandboxes: Sendable {
   /// - Throws: `notFound` if there is none, `unsupported` for one that another release has left.
   func known(_ name: SandboxName) throws(BlockError) -> SandboxJournal.Row {
     let row = try find(name)
-    if let unknown = row.unknownPart {
-      throw BlockError(
-        .unsupported, step: "use the sandbox", object: name.text,
-        cause: "another release has left it in a way that this one does not understand: \(unknown)",
-        remedy: "Install that release again; nothing is done to the sandbox meanwhile.")
-    }
+    try Self.checkIsUnderstood(
+      row, "use", "Install that release again; nothing is done to the sandbox meanwhile.")
     return row
+  }
+
+  /// Refuses to do something to a sandbox that another release has left.
+  static func checkIsUnderstood(_ row: SandboxJournal.Row, _ step: String, _ remedy: String)
+    throws(BlockError)
+  {
+    guard let unknown = row.unknownPart else { return }
+    throw BlockError(
+      .unsupported, step: "\(step) the sandbox", object: row.name,
+      cause: "another release has left it in a way that this one does not understand: \(unknown)",
+      remedy: remedy)
   }
 
   private func find(_ name: SandboxName) throws(BlockError) -> SandboxJournal.Row {

@@ -10,21 +10,43 @@ import SystemPackage
 /// It lives as long as somebody has the file open, which is the loop device on top of it: when that goes,
 /// the kernel ends the connection and the queues stop.
 public final class FUSEExport: Sendable {
-  /// A running export, and the only descriptor of its file.
-  @frozen
+  /// A running export, whose file nobody has open yet.
   public struct Started: ~Copyable {
     /// The export.
     public let export: FUSEExport
     /// The connection's number: its directory in `/sys/fs/fuse/connections`.
     public let connection: UInt32
-    /// The file; when its last descriptor goes, the export ends.
-    public let file: Descriptor
+    private let mount: DetachedMount
+    private let name: String
+
+    fileprivate init(_ export: FUSEExport, _ mount: consuming DetachedMount, _ name: String)
+      throws(BlockError)
+    {
+      self.export = export
+      // FUSE names its connections by the minor number of their file system's device.
+      connection = try mount.deviceMinor()
+      self.mount = mount
+      self.name = name
+    }
+
+    /// Opens the file.
+    ///
+    /// It is its only descriptor; when the last one goes, the export ends.
+    ///
+    /// The calling process answers for the file itself. Killed before it has, it waits for ever, unless somebody who knows
+    /// the connection's number aborts that.
+    ///
+    /// - Throws: By errno.
+    public consuming func openFile() throws(BlockError) -> Descriptor {
+      try mount.open(name, export.isReadOnly ? O_RDONLY : O_RDWR)
+    }
   }
 
   private let queues: [FUSEQueue]
   private let connection: FUSEConnection
+  private let isReadOnly: Bool
 
-  /// Exports a volume and opens its file.
+  /// Exports a volume as a file; ``Started/openFile()`` opens it.
   ///
   /// - Parameters:
   ///   - volume: What to export.
@@ -32,7 +54,7 @@ public final class FUSEExport: Sendable {
   ///   - queueCount: How many threads serve it.
   ///   - executor: Where requests wait that have to.
   ///   - onReport: Called, on any thread, with what a log should hold.
-  /// - Returns: The export, and the file's only descriptor.
+  /// - Returns: The export.
   /// - Throws: `unavailable` without FUSE, others by errno.
   public static func start(
     _ volume: any Volume, name: String, queueCount: Int, executor: BlockingExecutor,
@@ -54,23 +76,14 @@ public final class FUSEExport: Sendable {
     }
     queues.append(FUSEQueue(master, volume, connection))
     for (number, queue) in queues.enumerated() { try queue.start(number) }
-    let export = FUSEExport(queues, connection)
-    let file = try mount.open(name, volume.geometry.isReadOnly ? O_RDONLY : O_RDWR)
-    return Started(export: export, connection: try connectionNumber(of: file), file: file)
+    return try Started(
+      FUSEExport(queues, connection, isReadOnly: volume.geometry.isReadOnly), mount, name)
   }
 
-  /// FUSE names its connections by the minor number of their file system's device.
-  private static func connectionNumber(of file: borrowing Descriptor) throws(BlockError) -> UInt32 {
-    var status = stat()
-    guard fstat(file.raw, &status) == 0 else {
-      throw BlockError(errno: Errno(rawValue: errno), step: "stat", object: "the exported file")
-    }
-    return clinux_minor(status.st_dev)
-  }
-
-  private init(_ queues: [FUSEQueue], _ connection: FUSEConnection) {
+  private init(_ queues: [FUSEQueue], _ connection: FUSEConnection, isReadOnly: Bool) {
     self.connection = connection
     self.queues = queues
+    self.isReadOnly = isReadOnly
   }
 
   /// The lowest number of a connection's descriptor.

@@ -4,6 +4,7 @@ import Engine
 import Foundation
 import GRDB
 import LinuxIO
+import Logging
 import TestKit
 import Testing
 
@@ -169,5 +170,38 @@ import Sandboxes
       #expect(error?.object.hasSuffix(".sqlite") == true)
     }
     #expect(try files() == before)
+  }
+
+  /// A sandbox that a later release has written down is left as it is, and its store with it.
+  @Test func sandboxesOfLaterReleasesAreLeftAlone() async throws {
+    let scratch = try Scratch()
+    try scratch.copyFixture("releases/2/sandboxes.sqlite")
+    let store = try scratch.write("store", [1, 2, 3])
+    let database = try DatabaseQueue(path: scratch("sandboxes.sqlite"))
+    try await database.write {
+      try $0.execute(
+        sql: "UPDATE sandbox SET state = 'migrating', store = ? WHERE name = 'one'", arguments: [store])
+      try $0.execute(
+        sql: "UPDATE sandbox SET driver = 'zfs', store = ? WHERE name = 'two'", arguments: [store])
+    }
+    let before = try database.read { try Row.fetchAll($0, sql: "SELECT * FROM sandbox") }
+    let sandboxes = try Sandboxes(
+      .init(directory: scratch.path), .linux, log: Logger(label: "test"))
+    try await sandboxes.recover()
+    #expect(try await sandboxes.list().map(\.state) == [.unknown, .unknown])
+    for name in ["one", "two"] {
+      let name = try SandboxName(name)
+      await #expect(throws: BlockError.self) { try await sandboxes.pause(name) }
+      await #expect(throws: BlockError.self) { try await sandboxes.resume(name) }
+      do throws(BlockError) {
+        try await sandboxes.remove(name)
+        Issue.record("\(name) was removed")
+      } catch {
+        #expect(error.kind == .unsupported && error.description.contains("--force"), "\(error)")
+      }
+    }
+    let after = try database.read { try Row.fetchAll($0, sql: "SELECT * FROM sandbox") }
+    #expect(after == before)
+    #expect(try scratch.bytes("store") == [1, 2, 3])
   }
 }

@@ -1,9 +1,11 @@
 import BlockCore
 import BlockSim
+import CLinux
 import Foundation
 import LinuxIO
 import TestKit
 import Testing
+import TransportFUSE
 
 /// Tests with real devices, one after the other: they look at what is left on the host.
 @Suite(.serialized) struct SerialDeviceTests {}
@@ -157,6 +159,29 @@ extension SerialDeviceTests {
       // Other suites open files meanwhile; a leak would be 30 of them.
       #expect(descriptors() < before.0 + 15)
       #expect(threads() < before.1 + 15)
+    }
+
+    /// Who kills a server that has not opened its file yet can end the connection: its number is known before.
+    @Test func aConnectionIsKnownBeforeItsFileIsOpened() throws {
+      func start() throws(BlockError) -> FUSEExport.Started {
+        try FUSEExport.start(
+          NullVolume(VolumeGeometry(byteCount: 1 << 20, isReadOnly: true)), name: "known", queueCount: 2,
+          executor: BlockingExecutor(label: "test")
+        ) { _ in }
+      }
+      let started = try start()
+      let number = started.connection
+      let file = try started.openFile()
+      var status = stat()
+      #expect(fstat(file.raw, &status) == 0 && clinux_minor(status.st_dev) == number)
+      let other = try start()
+      try FUSEControl.abort(other.connection)
+      do throws(BlockError) {
+        _ = try other.openFile()
+        Issue.record("it was opened")
+      } catch {
+        #expect([ENOTCONN, ECONNABORTED].contains(error.errno?.rawValue), "\(error)")
+      }
     }
   }
 }

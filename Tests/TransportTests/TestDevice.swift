@@ -24,7 +24,7 @@ final class TestDevice: Sendable {
       volume, name: exportName, queueCount: queueCount, executor: BlockingExecutor(label: "test")
     ) { reports.add($0) }
     export = started.export
-    let file = started.file
+    let file = try started.openFile()
     let device = try LoopDevice.attach(
       file,
       .init(

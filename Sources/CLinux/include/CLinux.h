@@ -98,6 +98,10 @@ static inline void clinux_store_release(void *place, uint32_t value) {
   __atomic_store_n((uint32_t *)place, value, __ATOMIC_RELEASE);
 }
 
+// The minor number of the device that an open file is on, as the kernel knows it, without asking the file system:
+// statx(2) with AT_STATX_DONT_SYNC. Returns -1 with errno.
+int clinux_device_minor(int descriptor, unsigned *minor);
+
 // The numbers of a block device by a path that leads to it, from what the kernel knows without asking a server:
 // statx(2) with AT_STATX_DONT_SYNC. Returns whether it is one.
 bool clinux_block_device_numbers(const char *path, uint32_t *major, uint32_t *minor);
