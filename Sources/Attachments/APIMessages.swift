@@ -102,6 +102,9 @@ public struct RecoveryReply: Sendable, Hashable, Codable {
 
 /// What a manager says of itself: `GET /v1/status`.
 public struct ManagerStatus: Sendable, Hashable, Codable {
+  /// The header of a request that is meant for the manager of one root only: that root, percent-encoded.
+  public static let rootHeader = "Ashlar-Root"
+
   /// The release.
   public var version: String
   /// Its process ID.

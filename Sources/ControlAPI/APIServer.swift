@@ -21,6 +21,7 @@ public struct APIServer: Sendable {
   private let sandboxes: Sandboxes
   private let volumes: Volumes
   private let services: HostServices
+  private let root: String
   private let status: @Sendable (Int) -> ManagerStatus
   private let onShutdown: @Sendable () -> Void
   private let onKeep: @Sendable () -> Void
@@ -33,13 +34,14 @@ public struct APIServer: Sendable {
   ///   - sandboxes: Who does what is asked of sandboxes.
   ///   - volumes: Who does what is asked of header volumes.
   ///   - services: The host's files, for finding images.
+  ///   - root: Where the manager keeps its journal.
   ///   - status: What the manager says of itself, given the number of attachments.
   ///   - onShutdown: Called when somebody asks the manager to stop.
   ///   - onKeep: Called when somebody asks the manager to stay also with nothing to do.
   ///   - onRestart: Called when somebody asks the manager to make way for the program that is installed now; throws if
   ///     that one cannot take its place.
   public init(
-    _ manager: Manager, _ sandboxes: Sandboxes, _ volumes: Volumes, _ services: HostServices,
+    _ manager: Manager, _ sandboxes: Sandboxes, _ volumes: Volumes, _ services: HostServices, root: String,
     status: @escaping @Sendable (Int) -> ManagerStatus,
     onShutdown: @escaping @Sendable () -> Void, onKeep: @escaping @Sendable () -> Void,
     onRestart: @escaping @Sendable () async throws(BlockError) -> Void
@@ -48,6 +50,7 @@ public struct APIServer: Sendable {
     self.sandboxes = sandboxes
     self.volumes = volumes
     self.services = services
+    self.root = root
     self.status = status
     self.onShutdown = onShutdown
     self.onKeep = onKeep
@@ -79,6 +82,7 @@ public struct APIServer: Sendable {
   private var router: Router<BasicRequestContext> {
     let router = Router()
     router.add(middleware: RequestCount(manager: manager))
+    router.add(middleware: RootCheck(root: root))
     router.get("/v1/status") { request, _ in
       try await Self.explained(request) { _ in status(await manager.attachmentCount) }
     }
@@ -286,7 +290,7 @@ public struct APIServer: Sendable {
   /// Requests under way that may wait for such disks.
   private static let verbs = Mutex(0)
 
-  private static func reply(_ body: some Encodable, status: HTTPResponse.Status = .ok) throws(BlockError)
+  static func reply(_ body: some Encodable, status: HTTPResponse.Status = .ok) throws(BlockError)
     -> Response
   {
     let encoder = JSONEncoder()

@@ -14,7 +14,8 @@ extension APIClient {
   func answer(
     within patience: Patience, _ exchange: @escaping @Sendable () async throws(BlockError) -> Answer
   ) async throws(BlockError) -> Answer {
-    let manager = listener
+    // Each connection costs the manager time, so it is not asked who it is.
+    let manager = FileLock.lastNote(of: directories.lock)?.pid
     let outcome: Result<Answer, BlockError>? = await withTaskGroup(of: Result<Answer, BlockError>?.self) {
       group in
       group.addTask {
@@ -38,8 +39,8 @@ extension APIClient {
     return try outcome.get()
   }
 
-  /// Who listens now; `nil` if that cannot be seen.
-  private var listener: Int32? {
+  /// The ID of the process that listens now; `nil` if that cannot be seen, or it is none of our PID namespace.
+  public var listenerID: Int32? {
     guard case .process(let pid)? = try? UnixStream.listener(at: directories.apiSocket), pid > 0 else {
       return nil
     }
@@ -106,8 +107,7 @@ extension APIClient {
   func silence() -> BlockError {
     let manager = FileLock.holder(of: directories.lock)?.process
     // One that cannot be asked is not known by this; the lock's file tells, too.
-    let listener = (try? UnixStream.listener(at: directories.apiSocket)) ?? .nobody
-    if manager == nil, case .process(let pid) = listener, pid > 0 {
+    if manager == nil, let pid = listenerID {
       return BlockError(
         .timedOut, step: "speak to", object: "process \(pid) at \(directories.apiSocket)",
         cause:

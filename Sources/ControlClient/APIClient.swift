@@ -27,6 +27,7 @@ public struct APIClient: Sendable {
 
   let directories: EngineDirectories
   let timeout: Duration
+  private let checksRoot: Bool
   private var socket: String { directories.apiSocket }
 
   /// Makes a client of an instance's manager.
@@ -34,9 +35,12 @@ public struct APIClient: Sendable {
   /// - Parameters:
   ///   - directories: The instance's.
   ///   - timeout: After what time a manager that does not answer is given up.
-  public init(_ directories: EngineDirectories, timeout: Duration) {
+  ///   - checksRoot: Whether a manager that has another root is to refuse what it is asked, with `conflict`: what is
+  ///     attached would stand in another journal.
+  public init(_ directories: EngineDirectories, timeout: Duration, checksRoot: Bool = false) {
     self.directories = directories
     self.timeout = timeout
+    self.checksRoot = checksRoot
   }
 
   /// Asks the manager for something.
@@ -83,14 +87,24 @@ public struct APIClient: Sendable {
     }
   }
 
+  /// The root as a header may hold it.
+  private var encodedRoot: String {
+    var components = URLComponents()
+    components.path = directories.root
+    return components.percentEncodedPath
+  }
+
   private typealias Channel = NIOAsyncChannel<HTTPClientResponsePart, HTTPPart<HTTPRequestHead, ByteBuffer>>
+
+  /// One thread for all exchanges of a process; NIO's own group would start one for each processor.
+  private static let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
 
   func exchange(
     _ method: Method, _ path: String, body: ByteBuffer?
   ) async throws(BlockError) -> (status: UInt, body: [UInt8]) {
-    let group = MultiThreadedEventLoopGroup.singleton
     do {
-      let channel = try await ClientBootstrap(group: group).connect(unixDomainSocketPath: socket) { channel in
+      let channel = try await ClientBootstrap(group: Self.group).connect(unixDomainSocketPath: socket) {
+        channel in
         channel.eventLoop.makeCompletedFuture {
           try channel.pipeline.syncOperations.addHTTPClientHandlers()
           try channel.pipeline.syncOperations.addHandler(RequestParts())
@@ -102,6 +116,7 @@ public struct APIClient: Sendable {
           version: .http1_1, method: HTTPMethod(rawValue: method.rawValue), uri: path)
         head.headers.add(name: "host", value: "ashlar")
         head.headers.add(name: "connection", value: "close")
+        if checksRoot { head.headers.add(name: ManagerStatus.rootHeader, value: encodedRoot) }
         head.headers.add(name: "content-length", value: "\(body?.readableBytes ?? 0)")
         // In one go: the other side may answer and close as soon as it has seen what it needs.
         let parts: [HTTPPart<HTTPRequestHead, ByteBuffer>] = [.head(head)] + (body.map { [.body($0)] } ?? [])

@@ -67,6 +67,16 @@ public enum LinuxProcess {
     return Int(clamping: limit.rlim_cur)
   }
 
+  /// Has the kernel make the table of this process's descriptors large enough for some hundred.
+  ///
+  /// To be called while there is one thread. When the table of several grows, the kernel waits until no processor reads the
+  /// old one (`expand_fdtable()` in fs/file.c, `synchronize_rcu()`), which takes some milliseconds.
+  public static func makeRoomForDescriptors() {
+    // What cannot be had now is waited for later.
+    guard let null = try? Descriptor.open("/dev/null", O_RDONLY) else { return }
+    _ = try? null.duplicate(notBelow: 512)
+  }
+
   /// Has files as large as this process may at most (RLIMIT_FSIZE): whoever started it had a limit for files of his
   /// own, and what is written here are disks.
   ///

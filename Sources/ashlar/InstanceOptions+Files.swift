@@ -16,7 +16,7 @@ extension InstanceOptions {
   /// - Throws: `conflict` with the path.
   func checkIsSameFile(_ paths: [String], _ step: String, _ client: APIClient) async throws(BlockError) {
     // Where both see the same, a file on a disk that does not answer is left to the manager.
-    guard let manager = Daemon(self).holder, !Self.seesTheSame(as: manager.pid) else { return }
+    guard let manager = client.listenerID, !Self.seesTheSame(as: manager) else { return }
     let looks = FileLooks(limit: 1, clock: LinuxClock())
     for path in paths {
       let ours = try await looks.look(at: path, step: step, object: path, within: Limits.lookTime) {
@@ -34,9 +34,9 @@ extension InstanceOptions {
       throw BlockError(
         .conflict, step: step, object: path,
         cause:
-          "the manager (process \(manager.pid)) sees another file there: its mounts or its root are not yours",
+          "the manager (process \(manager)) sees another file there: its mounts or its root are not yours",
         remedy:
-          "Run the command where the manager runs: nsenter --target \(manager.pid) --mount --root ashlar …")
+          "Run the command where the manager runs: nsenter --target \(manager) --mount --root ashlar …")
     }
   }
 

@@ -110,25 +110,10 @@ struct Daemon: Sendable {
 
   /// A client of the manager that runs, or of one that is started for it.
   ///
-  /// - Throws: `conflict` if one runs that has another root than the caller has named.
+  /// If the caller has named a root, a manager that has another one refuses with `conflict` what it is asked.
   func client() async throws(BlockError) -> APIClient {
     if try !isRunning { try await start(idleExit: Self.idleSeconds) }
-    if isRootNamed { try await checkRoot() }
-    return unstarted
-  }
-
-  /// Throws unless the manager keeps its journal where the caller wants it: what is attached would stand in another one.
-  private func checkRoot() async throws(BlockError) {
-    let status: ManagerStatus = try await unstarted.call(.get, "/v1/status")
-    let (theirs, ours) = (status.root, directories.root)
-    if theirs == ours { return }
-    if let identity = LinuxFileSystem.identity(of: theirs), identity == LinuxFileSystem.identity(of: ours) {
-      return
-    }
-    throw BlockError(
-      .conflict, step: "speak to", object: "the manager of \(directories.run)",
-      cause: "its root is \(theirs), not \(ours)",
-      remedy: "Name that one, or another run directory, too (--root, ASHLAR_ROOT, --run, ASHLAR_RUN).")
+    return APIClient(directories, timeout: timeout, checksRoot: isRootNamed)
   }
 
   /// Starts a manager and waits until it answers.

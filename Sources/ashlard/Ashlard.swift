@@ -16,6 +16,7 @@ struct Ashlard: AsyncParsableCommand {
   /// Refuses arguments that would be taken for others; then as any command.
   static func main() async {
     ProgramText.keepRightsOfOwner()
+    LinuxProcess.makeRoomForDescriptors()
     do throws(BlockError) {
       try ProgramText.checkArguments()
     } catch {

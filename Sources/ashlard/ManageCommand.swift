@@ -80,7 +80,7 @@ struct ManageCommand: AsyncParsableCommand {
     let startedAt = Date().timeIntervalSince1970
     let checks = SocketChecks()
     let api = APIServer(
-      manager, sandboxes, volumes, .linux,
+      manager, sandboxes, volumes, .linux, root: directories.root,
       status: { count in
         ManagerStatus(
           version: Release.version, pid: getpid(), attachments: count, startedAt: startedAt,

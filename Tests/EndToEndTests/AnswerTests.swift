@@ -115,7 +115,7 @@ extension SerialEndToEndTests {
         other.status == 1 && other.errors.contains("its root is \(instance.root), not"), "\(other.errors)")
       #expect(!FileManager.default.fileExists(atPath: instance.scratch("other")))
       // One directory has many names, and who names none takes the one that is there.
-      let link = instance.scratch("link")
+      let link = instance.scratch("a link%41 \u{E4}")
       try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: instance.root)
       #expect(try instance.ashlar("ls", "--root", link).status == 0)
       #expect(try instance.shell("unset ASHLAR_ROOT; ashlar ls").status == 0)

@@ -23,7 +23,7 @@ extension SerialEndToEndTests {
       let wanted = try sum()
       var random = SplitMix64(seed: Seed.of("kill \(victim) during an attach"))
       // ASHLAR_LONG=1 is for `make test-long`.
-      for round in 1...(ProcessInfo.processInfo.environment["ASHLAR_LONG"] == "1" ? 200 : 25) {
+      for round in 1...(ProcessInfo.processInfo.environment["ASHLAR_LONG"] == "1" ? 200 : 10) {
         let manager = try instance.managerPid()
         let attach = Process()
         attach.executableURL = URL(filePath: Instance.command)

@@ -138,12 +138,13 @@ WORKLOADS = [
 ]
 
 
-def fio(device, unit, options, seconds):
-    """Reads from a device; returns requests or megabytes a second."""
+def fio(device, unit, options, seconds, count=None):
+    """Reads from a device, for so many seconds or until so many requests are done; returns requests or megabytes a second."""
+    end = [f"--number_ios={count}"] if count else ["--time_based"]
     # --thread: a worker of its own process would go on when fio is killed.
     process = start(
         ["fio", "--name=bench", f"--filename={device}", "--readonly", "--thread", "--ioengine=libaio",
-         "--direct=1", *options, f"--runtime={1000 * seconds:.0f}ms", "--time_based", "--output-format=json"],
+         "--direct=1", *options, f"--runtime={1000 * seconds:.0f}ms", *end, "--output-format=json"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     output, _ = finish(process, timeout=60 + seconds)
     # Warnings may come before the object.
