@@ -8,6 +8,7 @@ file: for each case lists of ours, of theirs, of theirs with a flush, and of the
 
 import contextlib
 import json
+import math
 import os
 import re
 import socket
@@ -42,11 +43,16 @@ def tool(*command, is_read=False):
 class Manager:
     """A connection to the manager, which is kept, as a program does; as cheap as the tools are started."""
 
+    # The manager closes a connection that says nothing for 10 s.
+    IDLE_SECONDS = 5
+
     def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.connect(path)
+        self.path, self.used = path, -math.inf
 
     def ask(self, method, path, body=None):
+        if time.monotonic() - self.used > self.IDLE_SECONDS:
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self.socket.connect(self.path)
         data = json.dumps(body).encode() if body is not None else b""
         head = f"{method} {path} HTTP/1.1\r\nHost: ashlar\r\nContent-Length: {len(data)}\r\n\r\n"
         self.socket.sendall(head.encode() + data)
@@ -59,6 +65,7 @@ class Manager:
             match = re.match(rb"HTTP/1.1 (\d+).*?\r\ncontent-length: (\d+).*?\r\n\r\n", answer, re.I | re.S)
             if wanted is None and match:
                 wanted = match.end() + int(match[2])
+        self.used = time.monotonic()
         if match[1] != b"200":
             sys.exit(f"sandbox_guest: {method} {path}: {answer.decode()}")
         return json.loads(answer[match.end():])
