@@ -17,8 +17,10 @@ public struct FileLock: ~Copyable, Sendable {
     if let lock = try open(path) { return lock }
     guard isHeldByTheDead(path) else { return nil }
     // As a rule it is about to be gone, and what it does last is to be done before anybody takes its place.
-    for _ in 0..<50 where isHeldByTheDead(path) { usleep(20_000) }
-    guard isHeldByTheDead(path) else { return try open(path) }
+    for _ in 0..<50 {
+      guard isHeldByTheDead(path) else { return try open(path) }
+      usleep(20_000)
+    }
     let directory = FilePath(path).removingLastComponent().string
     let turn = try Descriptor.open(directory, O_RDONLY | O_DIRECTORY)
     // Whoever else sees the same comes one after the other, or would remove what the first has made.
@@ -39,7 +41,8 @@ public struct FileLock: ~Copyable, Sendable {
 
   private static func isHeldByTheDead(_ path: String) -> Bool {
     guard let last = lastNote(of: path) else { return false }
-    return isHeld(path, by: last.pid) && ProcessIdentity.isOnlyLeft(last.pid)
+    // The kernel's list of locks costs everybody who locks anything some milliseconds.
+    return ProcessIdentity.isOnlyLeft(last.pid) && isHeld(path, by: last.pid)
   }
 
   /// Keeps the lock that the program before us in this process has held, and left open for us.

@@ -288,20 +288,34 @@ private struct Watch: Service {
     let care = Task { await sandboxes.watchOver() }
     defer { care.cancel() }
     await cancelWhenGracefulShutdown {
-      while !stop.isRaised {
-        if idleExit > 0, !keep.isRaised, let idle = await manager.idleTime, idle >= .seconds(idleExit),
-          !sandboxes.isActive, !volumes.isActive
-        {
-          return
+      await withTaskGroup(of: Bool.self) { ends in
+        ends.addTask {
+          await stop.raised()
+          return true
         }
-        do {
-          try await Task.sleep(for: .milliseconds(100))
-        } catch {
-          // A signal has ended us, which is as good an end as any.
-          return
-        }
+        if idleExit > 0 { ends.addTask { await isIdleForLong() } }
+        for await isEnd in ends where isEnd { ends.cancelAll() }
       }
     }
+  }
+
+  /// Waits until there has been nothing to do for long enough; `false` if the manager is to stay all the same.
+  ///
+  /// Nobody tells of that: it is looked for when it can be so at the earliest.
+  private func isIdleForLong() async -> Bool {
+    let limit = Duration.seconds(idleExit)
+    while !keep.isRaised {
+      // Zero while something is attached: it may be detached in a moment.
+      let idle = await manager.idleTime ?? .zero
+      if idle >= limit, !sandboxes.isActive, !volumes.isActive { return true }
+      do {
+        try await Task.sleep(for: idle < limit ? limit - idle : .seconds(1))
+      } catch {
+        // A signal has ended us, which is as good an end as any.
+        return true
+      }
+    }
+    return false
   }
 }
 

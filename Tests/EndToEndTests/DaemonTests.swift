@@ -170,6 +170,28 @@ extension SerialEndToEndTests {
       try instance.expectNothingLeft()
     }
 
+    /// A manager that nobody asks anything looks at its sandboxes twice a second, and at nothing else.
+    @Test func aManagerWithNothingToDoSleeps() throws {
+      let instance = try Instance()
+      #expect(try instance.ashlar("daemon", "start").status == 0)
+      let manager = try instance.managerPid()
+      sleep(1)
+      let before = wakeUps(of: manager)
+      sleep(3)
+      let count = wakeUps(of: manager) - before
+      #expect(count < 90, "\(count) in 3 s")
+      #expect(try instance.ashlar("daemon", "stop").status == 0)
+    }
+
+    /// How often the threads of a process have slept.
+    private func wakeUps(of pid: Int32) -> Int {
+      SmallFile.entries("/proc/\(pid)/task").reduce(0) { sum, task in
+        let status = SmallFile.text("/proc/\(pid)/task/\(task)/status") ?? ""
+        return sum
+          + (status.firstMatch(of: #/\nvoluntary_ctxt_switches:\s+(\d+)/#).flatMap { Int($0.1) } ?? 0)
+      }
+    }
+
     /// With few descriptors the manager does not spin, says so, and serves whoever comes when others have gone.
     @Test func connectionsAreBounded() throws {
       let instance = try Instance()
