@@ -30,7 +30,7 @@ final class LoopServedDevice: ServedDevice {
     onConnection: (UInt32) async -> Void,
     onStatusChange: @escaping @Sendable () -> Void
   ) async throws(BlockError) -> LoopServedDevice {
-    let executor = BlockingExecutor(label: "waiting requests")
+    let executor = BlockingExecutor.requests(order)
     let files = PinnedFiles(
       LinuxFileSystem(), for: order, record: record, onReport: { log.error("\($0)") },
       onChange: onStatusChange)

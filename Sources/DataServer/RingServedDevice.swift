@@ -34,7 +34,7 @@ final class RingServedDevice: ServedDevice {
       throw BlockError(
         .notFound, step: "serve", object: "\(backstore)", cause: "it is not there, or not enabled")
     }
-    let executor = BlockingExecutor(label: "waiting requests")
+    let executor = BlockingExecutor.requests(order)
     let growth = Growth()
     let files = PinnedFiles(
       LinuxFileSystem(), for: order, record: record, onReport: { log.error("\($0)") },

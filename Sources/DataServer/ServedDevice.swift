@@ -69,3 +69,11 @@ func makeServedDevice(
   }
   return try await RingServedDevice.make(order, handler, record, log: log, onStatusChange: onStatusChange)
 }
+
+extension BlockingExecutor {
+  /// Runs the requests of a device that have to wait.
+  static func requests(_ order: ServerOrder) -> BlockingExecutor {
+    // A read that misses the page cache takes the disk less time than two processors take to change their threads.
+    BlockingExecutor(label: "waiting requests", eager: max(order.queueCount, 2))
+  }
+}

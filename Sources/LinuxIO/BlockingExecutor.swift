@@ -14,8 +14,10 @@ public final class BlockingExecutor: TaskExecutor {
   /// - Parameters:
   ///   - label: What its threads are called: 15 bytes show in `top -H`.
   ///   - limit: Jobs at a time.
-  public init(label: String, limit: Int = Limits.waitingThreads) {
-    pool = WorkerPool(label: label, limit: limit)
+  ///   - eager: How many of them may have begun just now, if most are short: the others begin when those before them are
+  ///     over, or take long; all without.
+  public init(label: String, limit: Int = Limits.waitingThreads, eager: Int? = nil) {
+    pool = WorkerPool(label: label, limit: limit, eager: eager)
   }
 
   deinit { pool.close() }

@@ -4,9 +4,12 @@ import Synchronization
 
 /// Threads of our own that run one job each at a time; a job may wait in system calls for as long as it likes.
 ///
-/// A job starts at once while fewer threads than the limit are busy: the thread that became idle last takes it, whose
-/// stack is in the processor's cache still, or a new one. Otherwise it waits, first come, first served. Threads that
-/// have had nothing to do for some time end.
+/// A job starts at once while fewer threads than `eager` have a fresh one: the thread that became idle last takes it, whose
+/// stack is in the processor's cache still, or a new one. Otherwise it waits, first come, first served, since many threads
+/// for many short jobs only take the processors from each other. While jobs wait, one thread watches, every millisecond: a
+/// job that is not over by then waits for something itself, is not fresh any more, and another one starts beside it; and
+/// as long as the processors are mostly idle more and more fresh ones may run at a time, up to the limit. Threads that have
+/// had nothing to do for some time end.
 package final class WorkerPool: Sendable {
   /// What a thread does.
   package enum Job: Sendable {
@@ -23,63 +26,83 @@ package final class WorkerPool: Sendable {
     }
   }
 
-  /// A thread's place to sleep, and what wakes it.
-  private final class Worker: Sendable {
-    private let bell = DispatchSemaphore(value: 0)
-    private let given = Mutex<Job?>(nil)
-
-    /// Wakes the thread with a job, or to end.
-    func wake(with job: Job?) {
-      given.withLock { $0 = job }
-      bell.signal()
-    }
-
-    /// Sleeps until somebody wakes the thread, or a time is over; says which.
-    func sleep(until moment: DispatchTime) -> DispatchTimeoutResult { bell.wait(timeout: moment) }
-
-    /// What the thread was woken with.
-    func take() -> Job? {
-      given.withLock { given in
-        defer { given = nil }
-        return given
-      }
-    }
+  /// What a thread is woken for.
+  fileprivate enum Order: Sendable {
+    case work(Job)
+    case watch
+    case end
   }
 
   private struct State {
     /// Threads without a job; the last one slept least.
     var idle: [Worker] = []
+    /// Threads with a job, or that are being started for one.
+    var busy: [Worker] = []
+    /// Those of them whose job is not fresh.
+    var slowCount = 0
     /// Jobs without a thread.
     var waiting = JobQueue()
     var threadCount = 0
     /// Those of them that are being started, which may fail.
     var startingCount = 0
+    /// How often somebody has watched.
+    var round: UInt32 = 0
+    var isWatched = false
     var isClosed = false
+    /// How many threads may have a fresh job now.
+    var freshLimit: Int
+
+    /// Whether one more may begin.
+    var mayBegin: Bool { busy.count - slowCount < freshLimit }
+
+    mutating func begin(_ worker: Worker) {
+      worker.begin(round, at: busy.count)
+      busy.append(worker)
+    }
+
+    mutating func end(_ worker: Worker) {
+      let (place, wasSlow) = worker.finish()
+      if wasSlow { slowCount -= 1 }
+      let last = busy.removeLast()
+      guard last !== worker else { return }
+      busy[place] = last
+      last.move(to: place)
+    }
   }
 
   /// How long a thread stays without a job.
   private static let idleSeconds = 10.0
+  /// How long somebody sleeps who watches, in microseconds; a job is fresh for two such rounds at most.
+  ///
+  /// Much longer than a short job takes, or one whose thread has lost its processor for a moment would count as waiting.
+  private static let watchMicroseconds = 1000
+  /// For how many rounds without a job that waits it is watched on: who waits often does so again.
+  private static let quietRounds = 8
 
   private let label: String
   private let limit: Int
+  private let eager: Int
   private let launch: @Sendable (String, @escaping @Sendable () -> Void) throws(BlockError) -> Void
-  private let state = Mutex(State())
+  private let state: Mutex<State>
 
   /// Makes a pool without threads.
   ///
   /// - Parameters:
   ///   - label: What its threads are called.
   ///   - limit: Threads at most.
+  ///   - eager: How many of them may have a fresh job; all without.
   ///   - launch: Starts a thread of a name; throws if there is none to be had.
   package init(
-    label: String, limit: Int,
+    label: String, limit: Int, eager: Int? = nil,
     launch: @escaping @Sendable (String, @escaping @Sendable () -> Void) throws(BlockError) -> Void = {
       name, body throws(BlockError) in try WorkerThread.start(name: name, body)
     }
   ) {
     self.label = label
     self.limit = limit
+    self.eager = min(eager ?? limit, limit)
     self.launch = launch
+    state = Mutex(State(freshLimit: self.eager))
   }
 
   /// Threads that there are now.
@@ -87,18 +110,36 @@ package final class WorkerPool: Sendable {
 
   /// Has a job done, on a thread that is not the caller's; may be called on any thread.
   package func enqueue(_ job: Job) {
-    let (worker, isStart) = state.withLock { state -> (Worker?, Bool) in
-      if let worker = state.idle.popLast() { return (worker, false) }
-      guard state.threadCount < limit else {
-        state.waiting.append(job)
-        return (nil, false)
+    let step = state.withLock { state -> (Worker, Order, isNew: Bool)? in
+      if state.mayBegin, let (worker, isNew) = takeWorker(&state) {
+        state.begin(worker)
+        return (worker, .work(job), isNew)
       }
-      state.threadCount += 1
-      state.startingCount += 1
-      return (nil, true)
+      state.waiting.append(job)
+      guard !state.isWatched, let (worker, isNew) = takeWorker(&state) else { return nil }
+      state.isWatched = true
+      return (worker, .watch, isNew)
     }
-    worker?.wake(with: job)
-    if isStart { start(job) }
+    if let (worker, order, isNew) = step { give(order, to: worker, isNew: isNew) }
+  }
+
+  /// A thread that is idle, or is to be started; `nil` if there are as many as may be.
+  private func takeWorker(_ state: inout State) -> (Worker, isNew: Bool)? {
+    if let worker = state.idle.popLast() { return (worker, false) }
+    guard state.threadCount < limit else { return nil }
+    state.threadCount += 1
+    state.startingCount += 1
+    return (Worker(), true)
+  }
+
+  private func give(_ order: Order, to worker: Worker, isNew: Bool) {
+    guard isNew else { return worker.wake(for: order) }
+    do throws(BlockError) {
+      try launch(label) { [self] in work(order, worker) }
+      state.withLock { $0.startingCount -= 1 }
+    } catch {
+      giveAway(order, worker)
+    }
   }
 
   /// Lets the threads end when there is nothing left to do.
@@ -109,60 +150,70 @@ package final class WorkerPool: Sendable {
       state.threadCount -= state.idle.count
       return state.idle
     }
-    for worker in idle { worker.wake(with: nil) }
+    for worker in idle { worker.wake(for: .end) }
   }
 
-  private func start(_ job: Job) {
-    do throws(BlockError) {
-      try launch(label) { [self] in work(job) }
-      state.withLock { $0.startingCount -= 1 }
-    } catch {
-      giveAway(job)
-    }
-  }
-
-  /// Finds somebody else for a job for which there was no thread to be had: whoever is there does it, and if that is nobody,
+  /// Finds somebody else for what there was no thread to be had for: whoever is there does it, and if that is nobody,
   /// Dispatch waits until it gets one.
-  private func giveAway(_ job: Job) {
+  private func giveAway(_ order: Order, _ missing: Worker) {
     let (worker, orphans) = state.withLock { state -> (Worker?, [Job]) in
       state.threadCount -= 1
       state.startingCount -= 1
-      if let worker = state.idle.popLast() { return (worker, []) }
-      guard state.threadCount == state.startingCount else {
+      if case .watch = order { state.isWatched = false } else { state.end(missing) }
+      if case .work(let job) = order {
+        if let worker = state.idle.popLast() {
+          state.begin(worker)
+          return (worker, [])
+        }
         state.waiting.append(job)
-        return (nil, [])
       }
-      var orphans = [job]
-      // Nobody is left who would come to them; those who are being started have a job each.
+      guard state.threadCount == state.startingCount else { return (nil, []) }
+      var orphans: [Job] = []
+      // Nobody is left who would come to them; those who are being started have an order each.
       while let next = state.waiting.popFirst() { orphans.append(next) }
       return (nil, orphans)
     }
-    worker?.wake(with: job)
+    worker?.wake(for: order)
     for job in orphans { DispatchQueue.global().async { job.run() } }
   }
 
   /// What a thread does until it ends.
-  private func work(_ first: Job) {
-    let worker = Worker()
-    var next: Job? = first
-    while let job = next {
-      job.run()
-      next = nextJob(for: worker)
+  private func work(_ first: Order, _ worker: Worker) {
+    var order = first
+    while true {
+      switch order {
+      case .work(let job):
+        job.run()
+        order = next(for: worker, hasWorked: true)
+      case .watch:
+        watch(worker)
+        order = next(for: worker, hasWorked: false)
+      case .end: return
+      }
     }
   }
 
-  /// Waits for a job; `nil` if the thread is to end.
-  private func nextJob(for worker: Worker) -> Job? {
-    let (job, isLast) = state.withLock { state -> (Job?, Bool) in
-      if let job = state.waiting.popFirst() { return (job, false) }
+  /// Waits for something to do.
+  private func next(for worker: Worker, hasWorked: Bool) -> Order {
+    let order = state.withLock { state -> Order? in
+      if hasWorked { state.end(worker) }
+      if state.mayBegin, let job = state.waiting.popFirst() {
+        state.begin(worker)
+        return .work(job)
+      }
+      // Those whose jobs are fresh may not come to it.
+      if !state.waiting.isEmpty, !state.isWatched {
+        state.isWatched = true
+        return .watch
+      }
       if state.isClosed {
         state.threadCount -= 1
-        return (nil, true)
+        return .end
       }
       state.idle.append(worker)
-      return (nil, false)
+      return nil
     }
-    if job != nil || isLast { return job }
+    if let order { return order }
     if worker.sleep(until: .now() + Self.idleSeconds) == .success { return worker.take() }
     let isEnd = state.withLock { state in
       guard let place = state.idle.firstIndex(where: { $0 === worker }) else { return false }
@@ -170,10 +221,118 @@ package final class WorkerPool: Sendable {
       state.threadCount -= 1
       return true
     }
-    if isEnd { return nil }
+    if isEnd { return .end }
     // Somebody has chosen this thread in the last moment and is about to wake it.
     _ = worker.sleep(until: .distantFuture)
     return worker.take()
+  }
+}
+
+extension WorkerPool {
+  /// Looks again and again which jobs take long, and starts others beside them, while any wait.
+  private func watch(_ worker: Worker) {
+    var quiet = 0
+    var before = ProcessorUse.now
+    while true {
+      // Nobody wakes one who watches.
+      _ = worker.sleep(until: .now() + .microseconds(Self.watchMicroseconds))
+      let use = ProcessorUse.now
+      let share = use.share(since: before)
+      before = use
+      let (steps, isOver) = state.withLock { state -> ([(Worker, Order, isNew: Bool)], Bool) in
+        markSlow(&state)
+        adjust(&state, toShare: share)
+        quiet = state.waiting.isEmpty ? quiet + 1 : 0
+        var steps: [(Worker, Order, isNew: Bool)] = []
+        while state.mayBegin, !state.waiting.isEmpty, let (other, isNew) = takeWorker(&state),
+          let job = state.waiting.popFirst()
+        {
+          state.begin(other)
+          steps.append((other, .work(job), isNew))
+        }
+        // As many threads as may be: this one takes a job as well.
+        let isLast = state.mayBegin && !state.waiting.isEmpty
+        let isOver = quiet >= Self.quietRounds || isLast
+        if isOver {
+          state.isWatched = false
+          state.freshLimit = eager
+        }
+        return (steps, isOver)
+      }
+      for (other, order, isNew) in steps { give(order, to: other, isNew: isNew) }
+      if isOver { return }
+    }
+  }
+
+  /// Has more run at a time while the jobs wait for a disk rather than for a processor, and fewer when it is the other way
+  /// round.
+  private func adjust(_ state: inout State, toShare share: Double) {
+    guard !state.waiting.isEmpty else { return }
+    if share < 0.2 {
+      state.freshLimit = min(state.freshLimit * 2, limit)
+    } else if share > 0.5 {
+      state.freshLimit = max(state.freshLimit / 2, eager)
+    }
+  }
+
+  private func markSlow(_ state: inout State) {
+    state.round &+= 1
+    for worker in state.busy where worker.isToBeSlow(in: state.round) { state.slowCount += 1 }
+  }
+}
+
+/// A thread's place to sleep, what wakes it, and since when it has its job.
+private final class Worker: Sendable {
+  private struct Course {
+    var order = WorkerPool.Order.end
+    /// The round in which its job began, and its place among those that are busy.
+    var began: UInt32 = 0
+    var place = 0
+    var isSlow = false
+  }
+
+  private let bell = DispatchSemaphore(value: 0)
+  private let course = Mutex(Course())
+
+  /// Wakes the thread.
+  func wake(for order: WorkerPool.Order) {
+    course.withLock { $0.order = order }
+    bell.signal()
+  }
+
+  /// Sleeps until somebody wakes the thread, or a time is over; says which.
+  func sleep(until moment: DispatchTime) -> DispatchTimeoutResult { bell.wait(timeout: moment) }
+
+  /// What the thread was woken for.
+  func take() -> WorkerPool.Order {
+    course.withLock { course in
+      defer { course.order = .end }
+      return course.order
+    }
+  }
+
+  /// Notes that it has a job, in a round, at a place.
+  func begin(_ round: UInt32, at place: Int) {
+    course.withLock { course in
+      course.began = round
+      course.place = place
+      course.isSlow = false
+    }
+  }
+
+  /// Notes that it has another place.
+  func move(to place: Int) { course.withLock { $0.place = place } }
+
+  /// Notes that its job is over; gives its place, and whether it was slow.
+  func finish() -> (place: Int, wasSlow: Bool) { course.withLock { ($0.place, $0.isSlow) } }
+
+  /// Whether its job becomes slow in a round: it has begun two rounds before, or earlier, and was not yet.
+  func isToBeSlow(in round: UInt32) -> Bool {
+    course.withLock { course in
+      guard !course.isSlow, round &- course.began >= 2 else { return false }
+      course.isSlow = true
+      return true
+    }
   }
 }
 
@@ -190,6 +349,8 @@ private struct JobQueue {
     }
     jobs.append(job)
   }
+
+  var isEmpty: Bool { head == jobs.count }
 
   mutating func popFirst() -> WorkerPool.Job? {
     guard head < jobs.count else { return nil }

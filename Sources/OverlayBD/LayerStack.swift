@@ -111,17 +111,29 @@ public final class LayerStack: Volume {
       if run.isZero {
         part.zero()
       } else {
-        try await sources[run.source].readAnyhow(at: run.offset, into: &part, using: workspace)
+        // What is there at once takes no longer so, and the first that is not has been tried already.
+        try await sources[run.source].read(at: run.offset, into: &part, using: workspace)
       }
     }
   }
 
-  /// Starts reading all parts of a request that has to wait, so that it waits for them together.
+  /// Starts reading all parts of a request that has to wait, so that it waits for them together; one that is the only one
+  /// is read at once.
   private func announce(_ request: BlockRequest) {
     var runs = SegmentRuns(index, request)
+    var held: SegmentRuns.Run?
+    var count = 0
     while let run = runs.next() {
-      if !run.isZero { sources[run.source].willNeed(run.offset..<run.offset + UInt64(run.byteCount)) }
+      guard !run.isZero else { continue }
+      count += 1
+      if let first = held { willNeed(first) }
+      held = nil
+      if count == 1 { held = run } else { willNeed(run) }
     }
+  }
+
+  private func willNeed(_ run: SegmentRuns.Run) {
+    sources[run.source].willNeed(run.offset..<run.offset + UInt64(run.byteCount))
   }
 
   private func serveChange(_ request: BlockRequest) throws(BlockError) -> ServeOutcome {

@@ -81,7 +81,8 @@ extension ZFile {
     while filled < count {
       let batch = batch(from: offset &+ UInt64(filled), upTo: offset &+ UInt64(count), state)
       var room = UnsafeMutableRawBufferPointer(rebasing: state.fetched[..<batch.byteCount]).mutableBytes
-      try await source.readAnyhow(at: batch.position, into: &room, using: workspace)
+      // What is there at once takes no longer so.
+      try await source.read(at: batch.position, into: &room, using: workspace)
       filled = try decode(batch, offset, filled, &destination, state, isSequential: isSequential)
     }
   }

@@ -1,4 +1,5 @@
 import BlockCore
+import BlockSim
 import Dispatch
 import Glibc
 import LinuxIO
@@ -68,20 +69,67 @@ import Testing
     #expect(zip(order.withLock { $0 }, 0..<50).allSatisfy { abs($0 - $1) <= 1 })
   }
 
+  /// Few threads are eager, and jobs that take long have others beside them all the same.
+  @Test func jobsThatWaitHoldUpNoOthers() async throws {
+    let executor = BlockingExecutor(label: "eager", limit: 64, eager: 2)
+    let gate = Gate()
+    let tasks = (0..<100).map { _ in executor.start { () async throws(BlockError) in gate.pass() } }
+    #expect(gate.await(64))
+    #expect(executor.threadCount == 64)
+    gate.open(100)
+    #expect(gate.await(36))
+    for task in tasks { _ = await task.value }
+  }
+
+  /// Jobs of any length from many sides: each is done, whatever the watching thread sees.
+  @Test(arguments: [(1, 1), (1, 3), (2, 8), (8, 8)])
+  func everyJobIsDone(eager: Int, limit: Int) async throws {
+    let name = "every \(eager) \(limit)"
+    var executor: BlockingExecutor? = BlockingExecutor(label: name, limit: limit, eager: eager)
+    let done = DispatchSemaphore(value: 0)
+    let most = Mutex((now: 0, most: 0))
+    let (lanes, count) = (4, 1000)
+    for lane in 0..<lanes {
+      let pool = try #require(executor)
+      let seed = Seed.of("jobs of lane \(lane), \(eager) of \(limit)")
+      try WorkerThread.start(name: "lane") {
+        var random = SplitMix64(seed: seed)
+        for _ in 0..<count {
+          let length = random.next() % 16 == 0 ? random.next() % 3000 : random.next() % 40
+          pool.perform {
+            most.withLock { $0 = ($0.now + 1, max($0.most, $0.now + 1)) }
+            if length > 0 { usleep(UInt32(length)) }
+            most.withLock { $0.now -= 1 }
+            done.signal()
+          }
+          if random.next() % 8 == 0 { usleep(UInt32(random.next() % 500)) }
+        }
+      }
+    }
+    let isDone = await Blocking.run("counts") {
+      (0..<lanes * count).allSatisfy { _ in done.wait(timeout: .now() + 30) == .success }
+    }
+    #expect(isDone)
+    #expect(most.withLock { $0.most } <= limit)
+    executor = nil
+    for _ in 0..<1500 where threads(called: name) > 0 { usleep(10_000) }
+    #expect(threads(called: name) == 0)
+  }
+
   /// One thread after the other is asleep, and a job goes to the one that slept least: few are used for few jobs.
   @Test func oneJobAtATimeUsesOneThread() async throws {
     let executor = BlockingExecutor(label: "one by one")
     for _ in 0..<1000 { try await executor.run { () async throws(BlockError) in } }
     // The thread that has let the caller go may not be asleep yet when the next job comes.
-    #expect(executor.threadCount <= 3)
+    #expect(executor.threadCount <= 8)
   }
 
   /// Two threads that cannot be started at the same moment: each job is done all the same.
   @Test func withoutThreadsAllJobsAreDone() async throws {
     let both = DispatchSemaphore(value: 0)
     let done = DispatchSemaphore(value: 0)
-    for limit in [1, 2] {
-      let pool = WorkerPool(label: "none", limit: limit) { _, _ throws(BlockError) in
+    for (eager, limit) in [(1, 1), (2, 2), (1, 2)] {
+      let pool = WorkerPool(label: "none", limit: limit, eager: eager) { _, _ throws(BlockError) in
         // Until the other one has come, too.
         _ = both.wait(timeout: .now() + 0.2)
         throw BlockError(errno: .resourceTemporarilyUnavailable, step: "start", object: "a thread")
@@ -89,7 +137,7 @@ import Testing
       for _ in 0..<2 { DispatchQueue.global().async { pool.enqueue(.body { done.signal() }) } }
       both.signal()
       both.signal()
-      for _ in 0..<2 { #expect(done.wait(timeout: .now() + 5) == .success, "with a limit of \(limit)") }
+      for _ in 0..<2 { #expect(done.wait(timeout: .now() + 5) == .success, "\(eager) of \(limit)") }
     }
   }
 

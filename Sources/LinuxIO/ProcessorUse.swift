@@ -1,0 +1,25 @@
+import CLinux
+import Glibc
+
+/// How long the process has used processors, at a moment.
+struct ProcessorUse {
+  private static let processorCount = Double(max(sysconf(Int32(_SC_NPROCESSORS_ONLN)), 1))
+
+  private let used: Double
+  private let moment: Double
+
+  static var now: ProcessorUse {
+    ProcessorUse(used: seconds(CLOCK_PROCESS_CPUTIME_ID), moment: seconds(CLOCK_MONOTONIC))
+  }
+
+  /// What part of all processors' time it was since an earlier moment, from 0 to 1.
+  func share(since earlier: ProcessorUse) -> Double {
+    (used - earlier.used) / max(moment - earlier.moment, 1e-6) / Self.processorCount
+  }
+
+  private static func seconds(_ clock: clockid_t) -> Double {
+    var time = timespec()
+    clock_gettime(clock, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+  }
+}
