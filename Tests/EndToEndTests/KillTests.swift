@@ -207,5 +207,26 @@ extension SerialEndToEndTests {
       for name in SmallFile.entries("\(instance.run)/servers") { unlink("\(instance.run)/servers/\(name)") }
       unlink("\(instance.run)/dev/keep")
     }
+
+    /// A program that nobody asks how it has ended leaves a backtrace, by which its stage fails.
+    @Test func aCrashIsSeen() throws {
+      let instance = try Instance()
+      let outcome = try instance.shell(
+        """
+        cd \(Fixtures.path("..")) && export ASHLAR_CRASHES=\(instance.scratch("crashes"))
+        . scripts/crashes && watch_for_crashes && ulimit -c 0
+        if crashes_seen before; then exit 10; fi
+        ashlard manage & manager=$!
+        until [ -S "$ASHLAR_RUN/ashlard.sock" ]; do kill -0 $manager || exit 11; sleep 0.1; done
+        # It goes on after a signal that somebody sends.
+        kill -ILL $manager
+        until grep -qs 'Thread 0' "$ASHLAR_CRASHES"/*; do kill -0 $manager || exit 12; sleep 0.1; done
+        kill -KILL $manager
+        crashes_seen after
+        """)
+      #expect(outcome.status == 0, "\(outcome.errors)")
+      #expect(outcome.errors.contains("after: a program has crashed"), "\(outcome.errors)")
+      #expect(outcome.errors.contains("Illegal instruction"), "\(outcome.errors)")
+    }
   }
 }

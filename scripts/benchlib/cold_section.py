@@ -17,7 +17,7 @@ STACKS = {"raw": "raw file", "plain-10": "10 plain layers", "lz4-10": "10 LZ4 4K
 # Of each block one at most, and of all of them a part: what is read once is cached, and what is mapped is not dropped.
 PART = 8
 # In the virtual machine everything takes longer.
-GUEST_PART = 32
+GUEST_PART = 64
 DEPTHS = {depth: ["--rw=randread", "--bs=4k", f"--iodepth={depth}"] for depth in (32, 1)}
 
 
