@@ -82,7 +82,8 @@ public struct APIServer: Sendable {
   private var router: Router<BasicRequestContext> {
     let router = Router()
     router.add(middleware: RequestCount(manager: manager))
-    router.add(middleware: RootCheck(root: root))
+    router.add(
+      middleware: RootCheck(root: root) { path async throws(BlockError) in try await self.file(at: path) })
     router.get("/v1/status") { request, _ in
       try await Self.explained(request) { _ in status(await manager.attachmentCount) }
     }
@@ -290,7 +291,12 @@ public struct APIServer: Sendable {
   /// Requests under way that may wait for such disks.
   private static let verbs = Mutex(0)
 
-  static func reply(_ body: some Encodable, status: HTTPResponse.Status = .ok) throws(BlockError)
+  /// The answer to a request that fails before anything is done.
+  static func refusal(_ error: BlockError) throws(BlockError) -> Response {
+    try reply(ErrorReply(error), status: httpStatus(of: error.kind))
+  }
+
+  private static func reply(_ body: some Encodable, status: HTTPResponse.Status = .ok) throws(BlockError)
     -> Response
   {
     let encoder = JSONEncoder()

@@ -39,6 +39,9 @@ extension APIClient {
     return try outcome.get()
   }
 
+  /// Whether the manager is in a PID namespace of its own: what it has noted of itself is another process here.
+  private var isElsewhere: Bool { (try? UnixStream.listener(at: directories.apiSocket)) == .process(0) }
+
   /// The ID of the process that listens now; `nil` if that cannot be seen, or it is none of our PID namespace.
   public var listenerID: Int32? {
     guard case .process(let pid)? = try? UnixStream.listener(at: directories.apiSocket), pid > 0 else {
@@ -58,7 +61,7 @@ extension APIClient {
         let next = clock.now + timeout / 2
         while clock.now < next {
           try await clock.sleep(for: min(next - clock.now, .seconds(1)))
-          if let manager, ProcessIdentity.isOnlyLeft(manager) { return Self.ended(manager) }
+          if let manager, ProcessIdentity.isOnlyLeft(manager), !isElsewhere { return Self.ended(manager) }
         }
       } while await isThere() && (patience == .long || clock.now < end)
       return Task.isCancelled ? nil : silence()

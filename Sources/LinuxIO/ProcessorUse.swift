@@ -3,7 +3,7 @@ import Glibc
 
 /// How long the process has used processors, at a moment.
 struct ProcessorUse {
-  private static let processorCount = Double(max(sysconf(Int32(_SC_NPROCESSORS_ONLN)), 1))
+  private static let processorCount = Double(clinux_processor_count())
 
   private let used: Double
   private let moment: Double

@@ -100,7 +100,7 @@ package final class WorkerPool: Sendable {
   ) {
     self.label = label
     self.limit = limit
-    self.eager = min(eager ?? limit, limit)
+    self.eager = max(min(eager ?? limit, limit), 1)
     self.launch = launch
     state = Mutex(State(freshLimit: self.eager))
   }
@@ -132,13 +132,20 @@ package final class WorkerPool: Sendable {
     return (Worker(), true)
   }
 
-  private func give(_ order: Order, to worker: Worker, isNew: Bool) {
-    guard isNew else { return worker.wake(for: order) }
+  /// - Returns: Whether the thread has it; if not, it was given away.
+  @discardableResult
+  private func give(_ order: Order, to worker: Worker, isNew: Bool) -> Bool {
+    guard isNew else {
+      worker.wake(for: order)
+      return true
+    }
     do throws(BlockError) {
       try launch(label) { [self] in work(order, worker) }
       state.withLock { $0.startingCount -= 1 }
+      return true
     } catch {
       giveAway(order, worker)
+      return false
     }
   }
 
@@ -159,15 +166,25 @@ package final class WorkerPool: Sendable {
     let (worker, orphans) = state.withLock { state -> (Worker?, [Job]) in
       state.threadCount -= 1
       state.startingCount -= 1
-      if case .watch = order { state.isWatched = false } else { state.end(missing) }
-      if case .work(let job) = order {
+      switch order {
+      case .work(let job):
+        state.end(missing)
         if let worker = state.idle.popLast() {
           state.begin(worker)
           return (worker, [])
         }
         state.waiting.append(job)
+      case .watch:
+        state.isWatched = false
+        // One that had nothing to do meanwhile has left the line to us.
+        if !state.waiting.isEmpty, let worker = state.idle.popLast() {
+          state.isWatched = true
+          return (worker, [])
+        }
+      case .end: break
       }
-      guard state.threadCount == state.startingCount else { return (nil, []) }
+      // One that was started may have ended before that was counted.
+      guard state.threadCount <= state.startingCount else { return (nil, []) }
       var orphans: [Job] = []
       // Nobody is left who would come to them; those who are being started have an order each.
       while let next = state.waiting.popFirst() { orphans.append(next) }
@@ -185,9 +202,7 @@ package final class WorkerPool: Sendable {
       case .work(let job):
         job.run()
         order = next(for: worker, hasWorked: true)
-      case .watch:
-        watch(worker)
-        order = next(for: worker, hasWorked: false)
+      case .watch: order = watch(worker)
       case .end: return
       }
     }
@@ -230,7 +245,9 @@ package final class WorkerPool: Sendable {
 
 extension WorkerPool {
   /// Looks again and again which jobs take long, and starts others beside them, while any wait.
-  private func watch(_ worker: Worker) {
+  ///
+  /// - Returns: What the thread does next.
+  private func watch(_ worker: Worker) -> Order {
     var quiet = 0
     var before = ProcessorUse.now
     while true {
@@ -239,29 +256,42 @@ extension WorkerPool {
       let use = ProcessorUse.now
       let share = use.share(since: before)
       before = use
-      let (steps, isOver) = state.withLock { state -> ([(Worker, Order, isNew: Bool)], Bool) in
+      let (steps, last) = state.withLock { state -> ([(Worker, Order, isNew: Bool)], Job?) in
         markSlow(&state)
         adjust(&state, toShare: share)
         quiet = state.waiting.isEmpty ? quiet + 1 : 0
-        var steps: [(Worker, Order, isNew: Bool)] = []
-        while state.mayBegin, !state.waiting.isEmpty, let (other, isNew) = takeWorker(&state),
-          let job = state.waiting.popFirst()
-        {
-          state.begin(other)
-          steps.append((other, .work(job), isNew))
-        }
-        // As many threads as may be: this one takes a job as well.
-        let isLast = state.mayBegin && !state.waiting.isEmpty
-        let isOver = quiet >= Self.quietRounds || isLast
-        if isOver {
+        let steps = beginWaiting(&state)
+        if state.mayBegin, let job = state.waiting.popFirst() {
+          // As many threads as may be: this one works, too.
           state.isWatched = false
-          state.freshLimit = eager
+          state.begin(worker)
+          return (steps, job)
         }
-        return (steps, isOver)
+        if quiet >= Self.quietRounds {
+          state.isWatched = false
+          // Where nothing waits nobody sees whether it was too many.
+          state.freshLimit = max(state.freshLimit / 2, eager)
+        }
+        return (steps, nil)
       }
-      for (other, order, isNew) in steps { give(order, to: other, isNew: isNew) }
-      if isOver { return }
+      let isShort = steps.map { give($0.1, to: $0.0, isNew: $0.isNew) }.contains(false)
+      if let last { return .work(last) }
+      // Where no thread is to be had, this one does what it would have watched.
+      if isShort { state.withLock { $0.isWatched = false } }
+      if isShort || quiet >= Self.quietRounds { return next(for: worker, hasWorked: false) }
     }
+  }
+
+  /// Takes jobs from the line, and threads for them, as many as may begin.
+  private func beginWaiting(_ state: inout State) -> [(Worker, Order, isNew: Bool)] {
+    var steps: [(Worker, Order, isNew: Bool)] = []
+    while state.mayBegin, !state.waiting.isEmpty, let (worker, isNew) = takeWorker(&state),
+      let job = state.waiting.popFirst()
+    {
+      state.begin(worker)
+      steps.append((worker, .work(job), isNew))
+    }
+    return steps
   }
 
   /// Has more run at a time while the jobs wait for a disk rather than for a processor, and fewer when it is the other way

@@ -117,8 +117,8 @@ public final class LayerStack: Volume {
     }
   }
 
-  /// Starts reading all parts of a request that has to wait, so that it waits for them together; one that is the only one
-  /// is read at once.
+  /// Starts reading all parts of a request that has to wait, so that it waits for them together; one that is the only one,
+  /// and takes one read, is read at once.
   private func announce(_ request: BlockRequest) {
     var runs = SegmentRuns(index, request)
     var held: SegmentRuns.Run?
@@ -128,7 +128,7 @@ public final class LayerStack: Volume {
       count += 1
       if let first = held { willNeed(first) }
       held = nil
-      if count == 1 { held = run } else { willNeed(run) }
+      if count == 1, run.byteCount <= Limits.zfileBatchBytes { held = run } else { willNeed(run) }
     }
   }
 

@@ -62,8 +62,13 @@ extension DaemonCommand {
     private func hasEnded(_ process: ProcessIdentity) async throws(BlockError) -> Bool {
       let clock = LinuxClock()
       let end = clock.now + Self.deadline
-      // What the kernel keeps of it is in nobody's way.
-      while process.isAlive, !ProcessIdentity.isOnlyLeft(process.pid) {
+      var left: Duration?
+      while process.isAlive {
+        if ProcessIdentity.isOnlyLeft(process.pid) {
+          // As a rule it is about to be gone. What the kernel keeps of it longer is in nobody's way.
+          if let left, clock.now - left > .seconds(1) { return true }
+          left = left ?? clock.now
+        }
         guard clock.now < end, force || !process.isStopped else { return false }
         try await clock.pause(for: .milliseconds(10))
       }

@@ -16,7 +16,9 @@ extension InstanceOptions {
   /// - Throws: `conflict` with the path.
   func checkIsSameFile(_ paths: [String], _ step: String, _ client: APIClient) async throws(BlockError) {
     // Where both see the same, a file on a disk that does not answer is left to the manager.
-    guard let manager = client.listenerID, !Self.seesTheSame(as: manager) else { return }
+    guard let manager = client.listenerID ?? Daemon(self).holder?.pid, !Self.seesTheSame(as: manager) else {
+      return
+    }
     let looks = FileLooks(limit: 1, clock: LinuxClock())
     for path in paths {
       let ours = try await looks.look(at: path, step: step, object: path, within: Limits.lookTime) {

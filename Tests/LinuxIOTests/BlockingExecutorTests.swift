@@ -141,6 +141,60 @@ import Testing
     }
   }
 
+  /// No third thread is to be had: the one that watches does what is in line behind the one that is stuck.
+  @Test func withoutAThirdThreadTheLineMoves() async throws {
+    let launched = Atomic<Int>(0)
+    let pool = WorkerPool(label: "two", limit: 8, eager: 1) { name, body throws(BlockError) in
+      guard launched.add(1, ordering: .relaxed).newValue <= 2 else {
+        throw BlockError(errno: .resourceTemporarilyUnavailable, step: "start", object: "a thread")
+      }
+      try WorkerThread.start(name: name, body)
+    }
+    let gate = Gate()
+    pool.enqueue(.body { gate.pass() })
+    #expect(gate.await(1))
+    let done = DispatchSemaphore(value: 0)
+    for _ in 0..<100 { pool.enqueue(.body { done.signal() }) }
+    let isDone = await Blocking.run("counts") {
+      (0..<100).allSatisfy { _ in done.wait(timeout: .now() + 5) == .success }
+    }
+    #expect(isDone)
+    gate.open(1)
+  }
+
+  /// The thread that was to watch is not to be had, and the one that could have done the job has gone to sleep meanwhile.
+  @Test func withoutOneWhoWatchesTheLineMoves() async throws {
+    let launched = Atomic<Int>(0)
+    let (coming, failing) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+    let pool = WorkerPool(label: "no third", limit: 8, eager: 1) { name, body throws(BlockError) in
+      guard launched.add(1, ordering: .relaxed).newValue <= 2 else {
+        coming.signal()
+        _ = failing.wait(timeout: .now() + 1)
+        throw BlockError(errno: .resourceTemporarilyUnavailable, step: "start", object: "a thread")
+      }
+      try WorkerThread.start(name: name, body)
+    }
+    let (first, second) = (Gate(), Gate())
+    let done = DispatchSemaphore(value: 0)
+    pool.enqueue(.body { first.pass() })
+    #expect(first.await(1))
+    // Begun beside the first one, by who watched; the first is over, and another one is fresh and stuck.
+    pool.enqueue(.body { second.pass() })
+    #expect(second.await(1))
+    first.open(1)
+    let third = Gate()
+    pool.enqueue(.body { third.pass() })
+    #expect(third.await(1))
+    try WorkerThread.start(name: "asks") { pool.enqueue(.body { done.signal() }) }
+    _ = coming.wait(timeout: .now() + 1)
+    second.open(1)
+    usleep(50_000)
+    failing.signal()
+    let isDone = await Blocking.run("waits") { done.wait(timeout: .now() + 5) == .success }
+    #expect(isDone)
+    third.open(1)
+  }
+
   @Test func theThreadsEndWithTheExecutor() async throws {
     let name = "ends soon"
     var executor: BlockingExecutor? = BlockingExecutor(label: name)

@@ -82,6 +82,8 @@ void clinux_replace_program(const char *path, char *const arguments[], int kept)
 pid_t clinux_peer_pid(int socket);
 // Sends a signal to the process of a pidfd; returns what pidfd_send_signal(2) returns.
 int clinux_pidfd_signal(int pidfd, int signal);
+// How many processors the process may use (sched_getaffinity(2)); 1 if that is not known.
+int clinux_processor_count(void);
 // Declares this process part of the way to a disk, so that the kernel does not wait for that disk to get
 // memory for it: prctl(PR_SET_IO_FLUSHER), kernel 5.6. Returns what prctl(2) returns.
 int clinux_become_io_flusher(void);
