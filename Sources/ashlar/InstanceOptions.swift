@@ -100,13 +100,12 @@ struct Daemon: Sendable {
   var isRunning: Bool {
     get throws(BlockError) {
       try directories.checkLength()
-      switch try UnixStream.listener(at: directories.apiSocket) {
-      case .nobody: return false
-      case .process: return true
-      case .busy:
-        // The kernel may keep the socket of one that has ended, and those who wait there wait for nobody.
-        return FileLock.lastNote(of: directories.lock).map { !ProcessIdentity.isOnlyLeft($0.pid) } ?? true
+      // The kernel may keep the socket of one that has ended. Whoever connects to it waits for nobody, and takes one of the
+      // places of those who may wait there.
+      if let last = FileLock.lastNote(of: directories.lock), ProcessIdentity.isOnlyLeft(last.pid) {
+        return false
       }
+      return try UnixStream.isListening(at: directories.apiSocket)
     }
   }
 
