@@ -74,6 +74,7 @@ public enum LinuxProcess {
   public static func makeRoomForDescriptors() {
     // What cannot be had now is waited for later.
     guard let null = try? Descriptor.open("/dev/null", O_RDONLY) else { return }
+    // As high as the lowest one that a FUSE connection gets (`FUSEExport`).
     _ = try? null.duplicate(notBelow: 512)
   }
 

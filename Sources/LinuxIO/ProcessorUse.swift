@@ -1,7 +1,7 @@
 import CLinux
 import Glibc
 
-/// How long the process has used processors, at a moment.
+/// How long the process has used processors until a moment, by `CLOCK_PROCESS_CPUTIME_ID`; in seconds.
 struct ProcessorUse {
   private static let processorCount = Double(clinux_processor_count())
 

@@ -132,6 +132,8 @@ package final class WorkerPool: Sendable {
     return (Worker(), true)
   }
 
+  /// Has a thread do something, which is started if it is new.
+  ///
   /// - Returns: Whether the thread has it; if not, it was given away.
   @discardableResult
   private func give(_ order: Order, to worker: Worker, isNew: Bool) -> Bool {
