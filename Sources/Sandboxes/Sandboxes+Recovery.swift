@@ -134,7 +134,7 @@ extension Sandboxes {
     }
     var removed = try await removeOrphans().map { "device \($0)" }
     let count = try journal.tidy(bootID: bootID)
-    if count > 0 { removed.append("\(count) notes about bases") }
+    if count > 0 { removed.append("\(count) \(count == 1 ? "note" : "notes") about bases") }
     // Looked at before the rows: what is made later has a row already.
     let files = SmallFile.entries(options.directory)
     let rows = try journal.rows()

@@ -52,7 +52,7 @@ unfinished_stores_go() {
     verb g pause
     api POST /v1/sandboxes/g/flatten "{\"target\": \"$flat\"}" > /dev/null
     echo half > "$unfinished"
-    equal "what gc removes" "$(api POST /v1/sandboxes/gc | jq -r '.removed[]')" "file $unfinished"
+    equal "what gc removes" "$(collected)" "file $unfinished"
     verb g resume
     cmp "$flat" "$(device g)"
     remove g

@@ -62,6 +62,9 @@ verb() { api POST "/v1/sandboxes/$1/$2" > /dev/null; }
 remove() { api DELETE "/v1/sandboxes/$1" > /dev/null; }
 state() { api GET "/v1/sandboxes/$1" | jq -r .state; }
 state_is() { [ "$(state "$1")" = "$2" ]; }
+# Collects what is nobody's, and prints it; notes about bases that earlier checks changed are there or not, as their time
+# would have it.
+collected() { api POST /v1/sandboxes/gc | jq -r '.removed[] | select(test("^[0-9]+ notes? about bases$") | not)'; }
 is_gone() {
     local answer
     ! answer=$(api GET "/v1/sandboxes/$1" 2> /dev/null) || return 1
