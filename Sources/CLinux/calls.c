@@ -63,9 +63,9 @@ int clinux_device_minor(int descriptor, unsigned *minor) {
   return 0;
 }
 
-bool clinux_block_device_numbers(const char *path, uint32_t *major, uint32_t *minor) {
+bool clinux_block_device_numbers(int directory, const char *path, uint32_t *major, uint32_t *minor) {
   struct statx status;
-  if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_TYPE, &status) != 0 || !S_ISBLK(status.stx_mode)) return false;
+  if (statx(directory, path, AT_STATX_DONT_SYNC, STATX_TYPE, &status) != 0 || !S_ISBLK(status.stx_mode)) return false;
   *major = status.stx_rdev_major;
   *minor = status.stx_rdev_minor;
   return true;

@@ -13,9 +13,9 @@ extension BlockDevice {
   ///   - except: A process to leave out.
   public static func openers(of devices: Set<DeviceNumbers>, except: Int32? = nil) -> [Opener] {
     SmallFile.entries("/proc").compactMap(Int32.init).filter { $0 != except }.compactMap { pid in
-      let hasOpen = SmallFile.entries("/proc/\(pid)/fd").contains { fd in
-        guard let numbers = numbers(ofDescriptor: "/proc/\(pid)/fd/\(fd)") else { return false }
-        return devices.contains(numbers) && !isPath(fd, of: pid)
+      let hasOpen = SmallFile.hasEntry("/proc/\(pid)/fd") { directory, descriptor in
+        guard let numbers = numbers(of: descriptor, in: directory) else { return false }
+        return devices.contains(numbers) && !isPath(String(cString: descriptor), of: pid)
       }
       guard hasOpen, !isOurChildBeforeItsProgram(pid) else { return nil }
       return Opener(pid: pid, command: SmallFile.text("/proc/\(pid)/comm") ?? "?")
@@ -23,17 +23,19 @@ extension BlockDevice {
   }
 
   /// The device that another process's descriptor is of, if it is one of a node beneath a `/dev`.
-  private static func numbers(ofDescriptor link: String) -> DeviceNumbers? {
+  ///
+  /// Beneath the open directory: there are thousands of them, and the way from the root would be gone anew for each.
+  private static func numbers(of descriptor: UnsafePointer<CChar>, in directory: Int32) -> DeviceNumbers? {
     let isNode = withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(PATH_MAX)) { path in
       guard let start = path.baseAddress else { return false }
-      let count = readlink(link, start, path.count - 1)
+      let count = readlinkat(directory, descriptor, start, path.count - 1)
       guard count > 0 else { return false }
       start[count] = 0
       // Also in a container's file system, which we see beneath another path.
       return strstr(start, "/dev/") != nil
     }
     var numbers = (major: UInt32(0), minor: UInt32(0))
-    guard isNode, clinux_block_device_numbers(link, &numbers.major, &numbers.minor) else { return nil }
+    guard isNode, clinux_block_device_numbers(directory, descriptor, &numbers.major, &numbers.minor) else { return nil }
     return DeviceNumbers(major: numbers.major, minor: numbers.minor)
   }
 

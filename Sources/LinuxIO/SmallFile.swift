@@ -1,4 +1,5 @@
 import BlockCore
+import CLinux
 import Glibc
 
 /// Files of a few bytes, as sysfs and procfs have them.
@@ -53,23 +54,36 @@ public enum SmallFile {
 
   /// The names in a directory, without `.` and `..`; none if it cannot be read, see ``FailedReads``.
   public static func entries(_ path: String) -> [String] {
+    var names: [String] = []
+    _ = hasEntry(path) { _, name in
+      names.append(String(cString: name))
+      return false
+    }
+    return names
+  }
+
+  /// Whether a directory has an entry that is looked for; `.` and `..` are none.
+  ///
+  /// - Parameters:
+  ///   - path: The directory; one that cannot be read has none, see ``FailedReads``.
+  ///   - isIt: Whether it is this one: gets the open directory's descriptor, for calls that take a path beneath it, and
+  ///     the name, which ends with the call.
+  static func hasEntry(
+    _ path: String, where isIt: (_ directory: Int32, _ name: UnsafePointer<CChar>) -> Bool
+  ) -> Bool {
     guard let directory = opendir(path) else {
       FailedReads.note(.lastErrno(step: "list", object: path))
-      return []
+      return false
     }
     defer { closedir(directory) }
-    var names: [String] = []
     while true {
       errno = 0
       guard let entry = readdir(directory) else {
         if errno != 0 { FailedReads.note(.lastErrno(step: "list", object: path)) }
-        break
+        return false
       }
-      let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      if name != "." && name != ".." { names.append(name) }
+      guard let name = clinux_entry_name(entry) else { return false }
+      if strcmp(name, ".") != 0, strcmp(name, "..") != 0, isIt(dirfd(directory), name) { return true }
     }
-    return names
   }
 }

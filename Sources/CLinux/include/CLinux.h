@@ -2,6 +2,7 @@
 // messages, and a copy that survives SIGBUS. No policy and no state but the guard's.
 #pragma once
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/blkpg.h>
@@ -104,9 +105,11 @@ static inline void clinux_store_release(void *place, uint32_t value) {
 // statx(2) with AT_STATX_DONT_SYNC. Returns -1 with errno.
 int clinux_device_minor(int descriptor, unsigned *minor);
 
-// The numbers of a block device by a path that leads to it, from what the kernel knows without asking a server:
-// statx(2) with AT_STATX_DONT_SYNC. Returns whether it is one.
-bool clinux_block_device_numbers(const char *path, uint32_t *major, uint32_t *minor);
+// The numbers of a block device by a path beneath an open directory that leads to it, from what the kernel knows without
+// asking a server: statx(2) with AT_STATX_DONT_SYNC. Returns whether it is one.
+bool clinux_block_device_numbers(int directory, const char *path, uint32_t *major, uint32_t *minor);
+// d_name is an array that a record may end within: no copy of it.
+static inline const char *clinux_entry_name(const struct dirent *entry) { return entry->d_name; }
 // si_pid is a macro.
 static inline pid_t clinux_waited_pid(const siginfo_t *information) { return information->si_pid; }
 
