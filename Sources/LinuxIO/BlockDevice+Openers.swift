@@ -35,7 +35,9 @@ extension BlockDevice {
       return strstr(start, "/dev/") != nil
     }
     var numbers = (major: UInt32(0), minor: UInt32(0))
-    guard isNode, clinux_block_device_numbers(directory, descriptor, &numbers.major, &numbers.minor) else { return nil }
+    guard isNode, clinux_block_device_numbers(directory, descriptor, &numbers.major, &numbers.minor) else {
+      return nil
+    }
     return DeviceNumbers(major: numbers.major, minor: numbers.minor)
   }
 
