@@ -99,16 +99,19 @@ public protocol FileSystem: Sendable {
   func checkIsUnused(_ path: String) throws(BlockError)
   /// Removes a file; that it is not there is no error.
   func remove(_ path: String) throws(BlockError)
-  /// Fills a regular file with other content, and makes it if it is not there (mode 0644).
+  /// Fills a file that tells how an attach went, and makes it if it is not there (mode 0644).
+  ///
+  /// Its name comes with the image, from whoever has made that: nothing else is overwritten (``ResultFile``).
   ///
   /// - Parameters:
   ///   - path: The file; a symbolic link at its end is not followed.
   ///   - bytes: All that it holds then.
   ///   - spared: Files that are not overwritten, whatever name they are reached by.
-  /// - Throws: `conflict` for one of those; `busy` as ``checkIsUnused(_:)``; `invalidArgument` for a link, and for what is no regular file, which is left
-  ///   alone and not waited for; others by errno.
-  func replaceContents(
-    of path: String, with bytes: [UInt8], sparing spared: Set<FileIdentity>
+  /// - Throws: `conflict` for one of those, and for a file that holds something else; `busy` as ``checkIsUnused(_:)``;
+  ///   `invalidArgument` for a link, and for what is no regular file, which is left alone and not waited for; others by
+  ///   errno.
+  func writeResultFile(
+    _ path: String, _ bytes: [UInt8], sparing spared: Set<FileIdentity>
   ) async throws(BlockError)
   /// Which file a path leads to, all links followed; `nil` if it leads to none, or nobody may look.
   func identity(of path: String) -> FileIdentity?

@@ -110,13 +110,17 @@ public final class SimulatedDisk: FileSystem {
 
   public func identity(of path: String) -> FileIdentity? { files.withLock { $0[path]?.identity } }
 
-  public func replaceContents(
-    of path: String, with bytes: [UInt8], sparing spared: Set<FileIdentity>
+  public func writeResultFile(
+    _ path: String, _ bytes: [UInt8], sparing spared: Set<FileIdentity>
   ) async throws(BlockError) {
     try conditions.operate("create", on: path)
     if let identity = identity(of: path), spared.contains(identity) {
       throw BlockError(.conflict, step: "write", object: path, cause: "it is a file of the image itself")
     }
+    let beginning = files.withLock { $0[path] }?.state.withLock {
+      Array($0.content.prefix(ResultFile.markByteCount))
+    }
+    guard ResultFile.isOne(beginning ?? []) else { throw ResultFile.somethingElse(path) }
     add(path, bytes)
   }
 }

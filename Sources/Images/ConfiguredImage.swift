@@ -61,8 +61,7 @@ struct ConfiguredImage {
   /// Writes the result file, if one is named and wanted.
   private func report(_ result: String, to file: String) async throws(BlockError) {
     guard options.writesResultFile, !file.isEmpty else { return }
-    try await services.files.replaceContents(
-      of: absolute(file), with: Array(result.utf8), sparing: filesOfTheImage)
+    try await services.files.writeResultFile(absolute(file), Array(result.utf8), sparing: filesOfTheImage)
   }
 
   /// The configuration and whatever it names: not to be written over.

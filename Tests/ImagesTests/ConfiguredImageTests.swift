@@ -163,14 +163,17 @@ import Testing
     #expect(image.notices.contains { $0.contains(scratch("no/such/dir")) })
   }
 
-  /// Whatever name it is reached by, a file of the image is not written over; nor is what a link leads to.
-  @Test(arguments: ["layer", "linked", "config.v1.json", "link", "fifo", "dir/.commit"])
+  /// Whatever name it is reached by, a file of the image is not written over; nor is what a link leads to, or what holds
+  /// something else than an outcome.
+  @Test(arguments: ["layer", "linked", "config.v1.json", "link", "fifo", "dir/.commit", "other", "short"])
   func theResultFileSparesTheImage(name: String) async throws {
     let scratch = try Scratch()
     let layer = try Fixtures.bytes("lsmt/01-single/single.lsmt")
     try scratch.write("layer", layer)
     #expect(link(scratch("layer"), scratch("linked")) == 0)
     try scratch.write("elsewhere", text: "kept")
+    try scratch.write("other", text: "SQLite format 3")
+    try scratch.write("short", text: "succes")
     #expect(symlink(scratch("elsewhere"), scratch("link")) == 0 && mkfifo(scratch("fifo"), 0o600) == 0)
     #expect(mkdir(scratch("dir"), 0o700) == 0)
     try scratch.write("dir/.commit", layer)
@@ -191,5 +194,7 @@ import Testing
     #expect(try scratch.bytes("layer") == layer && scratch.bytes("dir/.commit") == layer)
     #expect(try scratch.bytes("config.v1.json") == Array(text.utf8))
     #expect(try scratch.bytes("elsewhere") == Array("kept".utf8))
+    #expect(try scratch.bytes("other") == Array("SQLite format 3".utf8))
+    #expect(try scratch.bytes("short") == Array("succes".utf8))
   }
 }

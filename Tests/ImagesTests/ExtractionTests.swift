@@ -61,7 +61,7 @@ import Testing
     #expect(error?.kind == .busy && error?.object == scratch("live.img"))
     // Nor is it overwritten by what a configuration calls its result file.
     let overwriting = await #expect(throws: BlockError.self) {
-      try await LinuxFileSystem().replaceContents(of: scratch("live.img"), with: [], sparing: [])
+      try await LinuxFileSystem().writeResultFile(scratch("live.img"), [], sparing: [])
     }
     #expect(overwriting?.kind == .busy)
     #expect(try scratch.bytes("live.img") == [UInt8](repeating: 1, count: 4096))

@@ -4,8 +4,8 @@ import Glibc
 import SystemPackage
 
 extension LinuxFileSystem {
-  public func replaceContents(
-    of path: String, with bytes: [UInt8], sparing spared: Set<FileIdentity>
+  public func writeResultFile(
+    _ path: String, _ bytes: [UInt8], sparing spared: Set<FileIdentity>
   ) async throws(BlockError) {
     let descriptor = try Self.openToReplace(path)
     var status = stat()
@@ -17,6 +17,10 @@ extension LinuxFileSystem {
         remedy: "Name another file.")
     }
     try Self.checkIsUnused(descriptor, path, status)
+    var beginning = [UInt8](repeating: 0, count: ResultFile.markByteCount)
+    let found = pread(descriptor.raw, &beginning, beginning.count, 0)
+    guard found >= 0 else { throw .lastErrno(step: "read", object: path) }
+    guard ResultFile.isOne(beginning.prefix(found)) else { throw ResultFile.somethingElse(path) }
     // Not before it is known what it is.
     while ftruncate(descriptor.raw, 0) != 0 {
       if errno != EINTR { throw .lastErrno(step: "empty", object: path) }
