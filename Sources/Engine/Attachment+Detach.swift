@@ -26,7 +26,8 @@ extension Attachment {
       throw BlockError(
         .busy, step: "detach", object: described, cause: "it is \(usage.description)",
         remedy:
-          "Unmount it or end what uses it; or detach with --force, and it goes when the last one is done.")
+          "Unmount it or end what uses it. Or: ashlar detach --id \(id) --force, and it goes when the last one is done."
+      )
     }
     if spec.backstore?.role == .served {
       throw BlockError(
@@ -65,6 +66,11 @@ extension Attachment {
         await endServer(kindly: false)
         if isServerAlive { finishInBackground() }
         try checkServerIsGone()
+      }
+      // They were seen: there is nothing to be waited for.
+      if usage.isSeenInUse && force {
+        finishInBackground()
+        return false
       }
     }
     return try await finishWhenDeviceIsGone(force: force)
@@ -152,8 +158,8 @@ extension Attachment {
   /// The deadline has passed: what remains is done when the last user is done.
   private func stillThere(force: Bool, _ flush: PageFlush? = nil) async throws(BlockError) -> Bool {
     // Its connection has outlived it.
-    if let server, !server.isAlive, await !usage().isInUse {
-      link?.close()
+    if let server, !server.isAlive, let link, await !usage().isInUse {
+      link.close()
       return try await finishWhenDeviceIsGone(force: force)
     }
     // One that answers does not hang: somebody has the device open whom we do not see.

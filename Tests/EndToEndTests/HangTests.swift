@@ -42,6 +42,28 @@ extension SerialEndToEndTests {
       }
     }
 
+    /// A node may stand anywhere, as in a container: who has it open is seen, and a detach comes to its end.
+    @Test func aUserByAnotherNodeIsSeen() throws {
+      let instance = try Instance()
+      let outcome = try instance.shell(
+        """
+        set -euo pipefail; cd \(instance.scratch("")); truncate -s 1M own.img
+        device=$(ashlar attach --id a raw:own.img --read-only)
+        mknod node b $(stat -c '0x%t 0x%T' $device)
+        sleep 600 < node > /dev/null 2>&1 & user=$!
+        trap 'kill -KILL $user' EXIT
+        if ashlar detach --id a 2> said; then echo "it is detached"; exit 1; fi
+        grep "open in sleep (pid $user)" said
+        [ "$(ashlar ls --json | jq -r '.[].state')" = attached ]
+        kill -KILL $(ashlar inspect --json a | jq .server.pid)
+        timeout 60 ashlar detach --id a --force
+        kill -KILL $user; trap - EXIT
+        gone() { [ "$(ashlar ls --json | jq length)" = 0 ]; }
+        for i in {1..100}; do ! gone || break; sleep 0.1; done; gone
+        """)
+      #expect(outcome.status == 0, "\(outcome.output)\(outcome.errors)")
+    }
+
     /// A layer on a disk that hangs: the attach can be given up, and the manager stopped.
     @Test func aHungAttachHoldsUpNobody() throws {
       let stall = try Stall()
