@@ -171,14 +171,14 @@ public struct SandboxInfo: Sendable, Hashable, Codable {
     /// How they are kept.
     public var driver: SandboxDriver
     /// Bytes that the file takes on its disk.
-    public var allocated: UInt64
+    public var allocated: UInt64?
     /// How full it is in percent; `nil` while there is no device.
     public var percent: Int?
     /// The most that the changes may take, in bytes.
     public var quota: UInt64?
 
     /// Makes a description; the parameters are those of the properties.
-    public init(path: String, driver: SandboxDriver, allocated: UInt64, percent: Int?, quota: UInt64?) {
+    public init(path: String, driver: SandboxDriver, allocated: UInt64?, percent: Int?, quota: UInt64?) {
       self.path = path
       self.driver = driver
       self.allocated = allocated

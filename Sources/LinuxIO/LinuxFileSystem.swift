@@ -150,6 +150,11 @@ extension LinuxFileSystem {
     return stat(path, &status) == 0 ? UInt64(status.st_blocks) * 512 : 0
   }
 
+  /// The same of some files; `nil` for one that does not answer (``BoundedLooks``).
+  public static func allocatedBytes(_ paths: [String]) -> [UInt64?] {
+    BoundedLooks.each(paths, key: \.self) { allocatedBytes($0) }
+  }
+
   /// Whether a block device stands at a path, all links followed; nothing is opened.
   public static func isBlockDevice(_ path: String) -> Bool {
     var status = stat()

@@ -54,7 +54,7 @@ final class HeldFile: Sendable {
     guard loops.isEmpty else {
       throw BlockError(
         .busy, step: "use", object: path,
-        cause: "somebody can write to it through \(loops.joined(separator: ", "))",
+        cause: "somebody can write to it, or has mounted it, through \(loops.joined(separator: ", "))",
         remedy: "Unmount and detach it there: losetup -d \(loops.joined(separator: " ")).")
     }
   }

@@ -78,6 +78,9 @@ package final class SandboxJournal: Sendable {
     }
   }
 
+  /// As `JournalStore.examine()`.
+  func examine() throws(BlockError) { try store.examine() }
+
   /// What was found of its log when it was opened; `nil` if all is well.
   var notice: String? { store.notice }
 

@@ -9,11 +9,22 @@ extension Sandboxes {
   /// Takes over what the journal speaks of: adopts what lives, finishes or takes back what was interrupted, and
   /// removes what is ours and nobody's; it touches nothing else.
   ///
-  /// One sandbox that cannot be taken over does not keep the others from it; it is logged and left.
+  /// One sandbox that cannot be taken over does not keep the others from it; it is logged and left. What takes longer, as
+  /// a merge or a disk that does not answer, goes on behind this call: nothing else is done to that sandbox meanwhile.
   public func recover() async throws(BlockError) {
     tidyNames()
     let rows = try journal.rows()
     if rows.isEmpty { return }
+    // Not a child: it does not end with the waiting for it.
+    let recovery = Task { await recover(rows) }
+    let isDone = await Race.first(within: Limits.recoveryTime, clock: services.clock) {
+      await recovery.value
+      return true
+    }
+    if isDone == nil { log.notice("some sandboxes are still being taken over; see which: ashlar sandbox ls") }
+  }
+
+  private func recover(_ rows: [SandboxJournal.Row]) async {
     await withTaskGroup(of: Void.self) { group in
       for row in rows {
         group.addTask { [self] in

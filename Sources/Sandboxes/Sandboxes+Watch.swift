@@ -22,6 +22,8 @@ struct WatchState {
   var marks: [String: Int] = [:]
   /// What was wrong with a sandbox when it was last looked at.
   var problems: [String: String] = [:]
+  /// The sandboxes of which what had to wait is being finished.
+  var finishing: Set<String> = []
 }
 
 extension Sandboxes {
@@ -97,7 +99,7 @@ extension Sandboxes {
           journal.keepReserve()
           await changes.next()
         }
-        try await finishWhatWaits()
+        try finishWhatWaits()
         if round % 4 == 0 {
           journal.keepReserve()
           try await lookAtStores()
@@ -117,38 +119,49 @@ extension Sandboxes {
     return !(try journal.rows().contains { restless.contains($0.state) })
   }
 
-  private func finishWhatWaits() async throws(BlockError) {
-    let waiting: Set<String> = [SandboxState.pausing.rawValue, SandboxState.removing.rawValue]
-    for name in try journal.rows().filter({ waiting.contains($0.state) }).map(\.name) {
-      do throws(BlockError) {
-        try await inTurn(name) { [self] () async throws(BlockError) in
-          // It may have gone on, or away, since.
-          guard var row = try journal.row(name), waiting.contains(row.state) else { return }
-          if row.state == SandboxState.pausing.rawValue {
-            try await finishPause(&row, within: .zero)
-            note(name, "gone", "its device has gone, and it is paused")
-          } else {
-            try await finishRemoval(row, within: .zero)
-            note(name, "gone", "its device has gone, and it is removed")
-          }
-          watch.withLock { $0.problems[name] = nil }
-        }
-      } catch  where error.kind == .busy {
-        continue
-      } catch  where error.kind != .cancelled {
-        // The others do not wait for it, and it is said once.
-        let known = watch.withLock { watch in
-          defer { watch.problems[name] = error.description }
-          return watch.problems[name]
-        }
-        if known != error.description { log.warning("\(name): \(error)") }
+  /// Begins to finish what had to wait for somebody: one whose disk does not answer holds up no other.
+  private func finishWhatWaits() throws(BlockError) {
+    for name in try journal.rows().filter({ Self.waiting.contains($0.state) }).map(\.name) {
+      guard watch.withLock({ $0.finishing.insert(name).inserted }) else { continue }
+      Task {
+        await finishIfPossible(name)
+        watch.withLock { _ = $0.finishing.remove(name) }
       }
     }
   }
 
+  private static let waiting: Set<String> = [SandboxState.pausing.rawValue, SandboxState.removing.rawValue]
+
+  private func finishIfPossible(_ name: String) async {
+    do throws(BlockError) {
+      try await inTurn(name) { [self] () async throws(BlockError) in
+        // It may have gone on, or away, since.
+        guard var row = try journal.row(name), Self.waiting.contains(row.state) else { return }
+        if row.state == SandboxState.pausing.rawValue {
+          try await finishPause(&row, within: .zero)
+          note(name, "gone", "its device has gone, and it is paused")
+        } else {
+          try await finishRemoval(row, within: .zero)
+          note(name, "gone", "its device has gone, and it is removed")
+        }
+        watch.withLock { $0.problems[name] = nil }
+      }
+    } catch  where error.kind == .busy || error.kind == .cancelled {
+      // Somebody has it open still.
+      return
+    } catch {
+      // It is said once.
+      let known = watch.withLock { watch in
+        defer { watch.problems[name] = error.description }
+        return watch.problems[name]
+      }
+      if known != error.description { log.warning("\(name): \(error)") }
+    }
+  }
+
   private func lookAtStores() async throws(BlockError) {
-    for row in try journal.rows() where row.state == SandboxState.running.rawValue {
-      let info = info(row)
+    let running = try journal.rows().filter { $0.state == SandboxState.running.rawValue }
+    for (row, info) in zip(running, infos(running)) {
       let (wasAt, problem) = watch.withLock { watch in
         defer {
           watch.problems[row.name] = info.problem

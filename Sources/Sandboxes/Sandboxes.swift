@@ -65,13 +65,14 @@ public final class Sandboxes: Sendable {
     self.log = log
     let path = "\(options.directory)/sandboxes.lock"
     guard let lock = try Self.lock(path, services.clock) else {
-      let pid = FileLock.holder(of: path)?.process.pid
+      let holder = FileLock.holder(of: path)?.process
+      let isStopped = holder?.isStopped ?? false
+      let way = holder.map { " (kill \(isStopped ? "-KILL " : "")\($0.pid); its devices stay)" } ?? ""
       throw BlockError(
-        .conflict, step: "open the sandboxes of", object: options.directory,
-        cause: "another manager has that directory\(pid.map { " (process \($0))" } ?? "")",
-        remedy:
-          "Stop that one\(pid.map { " (kill \($0); its devices stay)" } ?? ""), or give this one a directory of "
-          + "its own (--root).")
+        .conflict, step: "start a manager of", object: options.directory,
+        cause: "another manager has that directory\(holder.map { " (process \($0.pid))" } ?? "")"
+          + (isStopped ? ", and is stopped" : ""),
+        remedy: "Stop that one\(way), or give this one a directory of its own (--root).")
     }
     try lock.note("sandboxes")
     self.lock = lock
@@ -116,6 +117,13 @@ public final class Sandboxes: Sendable {
     }
     if let notice = journal.notice { log.warning("\(path): \(notice)") }
     return (journal, aside)
+  }
+
+  /// Examines the journal's file as the next manager will.
+  ///
+  /// - Throws: `corrupt` if that could do nothing with it.
+  public func examineJournal() async throws(BlockError) {
+    try await executor.run { [self] () async throws(BlockError) in try journal.examine() }
   }
 
   /// Puts the journal in order for an orderly end: its file holds everything by itself then.
@@ -213,10 +221,8 @@ public final class Sandboxes: Sendable {
 
   /// All sandboxes, the oldest first.
   public func list() async throws(BlockError) -> [SandboxInfo] {
-    var found: [SandboxInfo] = []
     tidyNames()
-    for row in try journal.rows() { found.append(info(row)) }
-    return found
+    return infos(try journal.rows())
   }
 
   /// Removes names in `/dev/mapper` that stand for other disks than they say; a failure is for the log alone.
@@ -245,6 +251,15 @@ public final class Sandboxes: Sendable {
   }
 
   func info(_ row: SandboxJournal.Row) -> SandboxInfo {
+    describe(row, allocated: LinuxFileSystem.allocatedBytes([row.store])[0])
+  }
+
+  /// What there is to say of some sandboxes; a store that does not answer holds up no other.
+  func infos(_ rows: [SandboxJournal.Row]) -> [SandboxInfo] {
+    zip(rows, LinuxFileSystem.allocatedBytes(rows.map(\.store))).map { describe($0, allocated: $1) }
+  }
+
+  private func describe(_ row: SandboxJournal.Row, allocated: UInt64?) -> SandboxInfo {
     var state = row.unknownPart == nil ? SandboxState(rawValue: row.state) ?? .unknown : .unknown
     var problem = row.unknownPart.map { "another release has left it: \($0)" }
     var percent: Int?
@@ -280,7 +295,7 @@ public final class Sandboxes: Sendable {
       base: .init(path: row.base, sha256: row.baseSHA256, size: UInt64(row.baseSize)),
       store: .init(
         path: row.store, driver: SandboxDriver(rawValue: row.driver) ?? .unknown,
-        allocated: LinuxFileSystem.allocatedBytes(row.store), percent: percent,
+        allocated: allocated, percent: percent,
         quota: row.quota > 0 ? UInt64(row.quota) : nil),
       createdAt: row.createdAt, problem: problem, work: work(of: row.name))
   }

@@ -243,12 +243,21 @@ public struct VolumeMapper: Sendable {
         case .linear(let numbers, _) = table.lines[0].target, let below = Self.diskName(numbers)
       else { continue }
       let path = Self.volumePath(below)
-      guard let volume = try? HeaderVolume(path), let content = try? await volume.content() else { continue }
+      // Whatever stands on this host is looked at: a disk of somebody else's that does not answer is left out, too.
+      let looked = try? await Self.looks.look(
+        at: path, step: "look at", object: path, within: Limits.neighbourLookTime
+      ) { () async throws(BlockError) in
+        let volume = try HeaderVolume(path)
+        return (volume.path, try await volume.content())
+      }
+      guard let (place, content) = looked else { continue }
       if case .none = content.state { continue }
-      found.append(Self.described(device, volume.path, content, table.sectorCount))
+      found.append(Self.described(device, place, content, table.sectorCount))
     }
     return found
   }
+
+  private static let looks = FileLooks(clock: LinuxClock())
 
   private static func diskName(_ numbers: DeviceNumbers) -> String? {
     SmallFile.text("/sys/dev/block/\(numbers)/uevent")?.split(separator: "\n")

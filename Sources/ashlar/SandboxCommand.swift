@@ -121,7 +121,7 @@ struct SandboxCommand: AsyncParsableCommand {
         infos.map { info in
           [
             info.name, info.device ?? "-", info.state.rawValue, Output.size(info.size),
-            Output.size(info.store.allocated), info.store.driver.rawValue, info.base.path,
+            info.store.allocated.map(Output.size) ?? "?", info.store.driver.rawValue, info.base.path,
           ]
         })
       for info in infos { if let problem = info.problem { Output.note("ashlar: \(info.name): \(problem)") } }

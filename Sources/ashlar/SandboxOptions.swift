@@ -44,7 +44,7 @@ struct SandboxOptions: ParsableArguments {
     Output.line("base    \(info.base.path) (sha256:\(info.base.sha256))")
     Output.line("store   \(info.store.path) (\(info.store.driver.rawValue))")
     Output.line(
-      "changes \(Output.size(info.store.allocated))\(info.store.percent.map { ", \($0) % of the store" } ?? "")"
+      "changes \(info.store.allocated.map(Output.size) ?? "?")\(info.store.percent.map { ", \($0) % of the store" } ?? "")"
         + "\(info.store.quota.map { ", quota \(Output.size($0))" } ?? "")")
     if let problem = info.problem { Output.line("problem \(problem)") }
   }

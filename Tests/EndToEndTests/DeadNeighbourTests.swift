@@ -67,6 +67,53 @@ extension SerialEndToEndTests {
       #expect(try instance.attachments().isEmpty && instance.serverPids().isEmpty)
     }
 
+    /// One that was being removed when the manager died, and whose store is not to be reached: the next manager answers
+    /// all the same, and who asks for it again and again takes no more threads.
+    @Test func aSandboxThatCannotBeTakenOver() throws {
+      let instance = try Instance()
+      try run(
+        instance,
+        """
+        ashlar ls; ashlar daemon stop
+        add() { sqlite3 "$ASHLAR_ROOT/sandboxes.sqlite" "INSERT INTO sandbox (name, id, state, driver, store, storeID, thinID, \
+        base, baseSHA256, baseSize, size, quota, bootID, createdAt) VALUES ('$1', '0123456789abcde$2', '$3', \
+        'snapshot', '$PWD/mnt/$1.store', '0123456789abcdef0123456789abcde$2', 0, '$PWD/mnt/disk.img', '', 4096, 4096, 0, \
+        '', 0)"; }
+        add going 0 removing; add paused 1 paused
+        kill -STOP $server
+        timeout 50 ashlar ls
+        timeout 50 ashlar attach --id a raw:own.img; timeout 50 ashlar detach --id a
+        timeout 50 ashlar sandbox ls --json > listed
+        jq -e 'map(.name) == ["going", "paused"] and all(.[]; .store.allocated == null)' listed
+        manager=$(cut -d ' ' -f 1 "$ASHLAR_RUN/ashlard.lock"); before=$(ls /proc/$manager/task | wc -l)
+        for i in {1..40}; do
+          curl -sS -m 20 --unix-socket "$ASHLAR_RUN/ashlard.sock" http://ashlar/v1/sandboxes > /dev/null
+        done
+        after=$(ls /proc/$manager/task | wc -l)
+        [ $after -le $((before + 8)) ] || { echo "$before threads, then $after"; exit 1; }
+        kill -CONT $server
+        gone() { ashlar sandbox ls --json | jq -e 'map(.name) == ["paused"]' > /dev/null; }
+        for i in {1..100}; do ! gone || break; sleep 0.1; done; gone
+        """)
+      #expect(try instance.attachments().isEmpty && instance.serverPids().isEmpty)
+    }
+
+    /// The attacher asks the manager, who has a deadline, and gives up as it does for whatever fails.
+    @Test func aConfigurationOnADeadFileSystem() throws {
+      let instance = try Instance()
+      try run(
+        instance,
+        """
+        kill -STOP $server
+        ln -s "$(command -v ashlar)" overlaybd-attacher
+        status=0
+        timeout 150 ./overlaybd-attacher attach --id 7 --transport fuse --config mnt/disk.img 2> said || status=$?
+        cat said; [ $status = 1 ]
+        grep 'try 1 of 5 failed' said; grep 'mnt/disk.img does not answer' said
+        """)
+      #expect(try instance.attachments().isEmpty && instance.serverPids().isEmpty)
+    }
+
     /// As in a container that may open some devices only.
     @Test func aLoopDeviceThatMayNotBeOpened() throws {
       let instance = try Instance()
