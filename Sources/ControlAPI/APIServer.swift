@@ -107,6 +107,8 @@ public struct APIServer: Sendable {
     }
     router.post("/v1/recover") { request, _ in
       try await Self.explained(request) { _ async throws(BlockError) in
+        try await manager.examineJournal()
+        try await sandboxes.examineJournal()
         var reply = try await manager.recoverUnlisted()
         if let place = sandboxes.putAside { reply.putAside.append(place) }
         return reply

@@ -14,7 +14,13 @@ extension Attachment {
     do throws(BlockError) {
       // The row is written before anything exists that it speaks of.
       try context.onStep("begin")
-      try context.journal.insert(row)
+      do throws(BlockError) {
+        try context.journal.insert(row)
+      } catch {
+        // There is no row that would have to be removed.
+        isListed = false
+        throw error
+      }
       try context.onStep("write the row")
       try checkIsWanted()
       try await objects.prepare()

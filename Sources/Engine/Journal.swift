@@ -77,6 +77,9 @@ package final class Journal: Sendable {
     (shortages, shortage) = AsyncStream.makeStream()
   }
 
+  /// As `JournalStore.examine()`.
+  package func examine() throws(BlockError) { try store.examine() }
+
   /// What was found of its log when it was opened; `nil` if all is well.
   package var notice: String? { store.notice }
 

@@ -81,8 +81,8 @@ extension Manager {
       }
       for await (path, orphan) in group {
         guard let orphan else {
-          // Of one that is gone; nobody else has that name.
-          unlink(path)
+          // Of one that is gone, or about to; nobody else has that name.
+          if Orphan.isGone(at: path) { unlink(path) }
           continue
         }
         do throws(BlockError) {
@@ -177,6 +177,14 @@ extension Manager {
         }
       }
     }
+  }
+
+  /// Examines the journal's file as the next manager will.
+  ///
+  /// - Throws: `corrupt` if that could do nothing with it.
+  public nonisolated func examineJournal() async throws(BlockError) {
+    let journal = context.journal
+    try await Blocking.run("journal") { () throws(BlockError) in try journal.examine() }
   }
 
   /// Puts the journal in order for an orderly end: its file holds everything by itself then.

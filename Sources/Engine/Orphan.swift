@@ -67,6 +67,18 @@ struct Orphan: Sendable {
       link: link == nil ? nil : try? ServerLink(path), status: status, server: server, found: found)
   }
 
+  /// Whether nobody listens at a data server's socket; one to which there is no connection to be had for want of
+  /// something else may live.
+  static func isGone(at path: String) -> Bool {
+    do throws(BlockError) {
+      // It ends with its manager, which has died before it was finished.
+      _ = try MessageSocket.connect(to: path)
+      return true
+    } catch {
+      return error.kind == .disconnected || error.kind == .notFound
+    }
+  }
+
   private static func inKernel(_ random: String) async -> Found {
     var found = Found(exportName: "ashlar-unknown-\(random)")
     if let loop = LoopDevice.exported(random) {

@@ -25,6 +25,9 @@ package final class JournalStore: Sendable {
   /// What was found of its log when it was opened: nothing that keeps anybody from using it; `nil` if all is well.
   package let notice: String?
   private let database: DatabaseQueue
+  private let migrator: DatabaseMigrator
+  /// The file that is open, whatever its name leads to by now.
+  private let identity: FileIdentity?
   /// What the next commits have to outlive.
   private let current: Mutex<Durability>
   private let durability: Durability
@@ -44,6 +47,7 @@ package final class JournalStore: Sendable {
   ) throws(BlockError) {
     self.path = path
     self.durability = durability
+    self.migrator = migrator
     current = Mutex(durability)
     // Twice what the log may need, which is written over from its beginning when it has its pages.
     let reserve = SpaceReserve("\(path)-reserve", byteCount: UInt64(2 * Self.logPages * 4096))
@@ -58,8 +62,31 @@ package final class JournalStore: Sendable {
         }
       }
     }
+    identity = LinuxFileSystem.identity(of: path)
     try JournalLog.noteBoot(path)
     keepReserve()
+  }
+
+  /// Examines the file as its next owner will: what this one has read of it before is no witness.
+  ///
+  /// - Throws: `corrupt` if it is damaged, or not the file any more that is open.
+  package func examine() throws(BlockError) {
+    var failure: BlockError?
+    if LinuxFileSystem.identity(of: path) == identity {
+      do throws(BlockError) {
+        try JournalCheck.explained("read", path) { try JournalCheck.check(path, migrator) }
+      } catch {
+        failure = error
+      }
+    } else {
+      failure = JournalCheck.damaged(path, "the file that this manager writes to was removed or replaced")
+    }
+    guard let failure else { return }
+    throw BlockError(
+      failure.kind, step: failure.step, object: failure.object, cause: failure.cause,
+      remedy: JournalCheck.isDamage(failure)
+        ? "Devices go on meanwhile. To go on with them: ashlar daemon stop, and then ashlar daemon recover."
+        : failure.remedy, errno: failure.errno)
   }
 
   /// Opens the database.

@@ -63,6 +63,7 @@ struct ManageCommand: AsyncParsableCommand {
     let sandboxes: Sandboxes
     let program: String
     do throws(BlockError) {
+      try Self.check(openFiles)
       // Where the next release will stand, too; what we run may be removed by then.
       program = try LinuxFileSystem().resolve("/proc/self/exe")
       (manager, sandboxes) = try await start(program, directories, log)
@@ -92,7 +93,7 @@ struct ManageCommand: AsyncParsableCommand {
         Task { await self.noteStay(manager, log) }
       },
       onRestart: { () async throws(BlockError) in
-        try await Self.tryOut(program)
+        try await Self.checkSuccessor(program, manager, sandboxes)
         restart.raise()
         stop.raise()
       })
@@ -125,6 +126,13 @@ struct ManageCommand: AsyncParsableCommand {
 }
 
 extension ManageCommand {
+  private static func check(_ openFiles: Int) throws(BlockError) {
+    guard openFiles < Limits.leastOpenFiles else { return }
+    throw BlockError(
+      .exhausted, step: "start", object: "the manager", cause: "it may have \(openFiles) files open",
+      remedy: "Raise that to 1024 or more: ulimit -n (LimitNOFILE= of a service).")
+  }
+
   /// What it is started for.
   private var role: ManagerRole {
     if backstores.serveBackstores != nil { return .service }
@@ -240,7 +248,16 @@ extension ManageCommand {
 
   /// Sees to it that the program that is installed now can take our place: once we are gone it is too late.
   ///
-  /// - Throws: `unavailable` if it does not say its version; others by errno.
+  /// - Throws: `unavailable` if it does not say its version, `corrupt` if it could do nothing with a journal; others by
+  ///   errno.
+  private static func checkSuccessor(
+    _ program: String, _ manager: Manager, _ sandboxes: Sandboxes
+  ) async throws(BlockError) {
+    try await tryOut(program)
+    try await sandboxes.examineJournal()
+    try await manager.examineJournal()
+  }
+
   private static func tryOut(_ program: String) async throws(BlockError) {
     let answer = try await BlockingExecutor(label: "ashlard upgrade").run { () async throws(BlockError) in
       try ChildProcess.ask(program, ["--version"], limit: 4096, deadline: .seconds(20))
