@@ -2,7 +2,7 @@ import Attachments
 import BlockCore
 import LinuxIO
 
-// No wait for a manager is without an end.
+// A manager that says nothing is not waited for without an end; one that is there and works is.
 extension APIClient {
   /// What a manager has said: a status of HTTP, and the body.
   typealias Answer = (status: UInt, body: [UInt8])

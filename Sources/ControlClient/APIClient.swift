@@ -1,9 +1,11 @@
 import Attachments
 import BlockCore
 import FoundationEssentials
+import Glibc
 import NIOCore
 import NIOHTTP1
 import NIOPosix
+import SystemPackage
 
 /// Speaks to a manager over its Unix socket, one request to a connection.
 public struct APIClient: Sendable {
@@ -103,15 +105,7 @@ public struct APIClient: Sendable {
     _ method: Method, _ path: String, body: ByteBuffer?
   ) async throws(BlockError) -> (status: UInt, body: [UInt8]) {
     do {
-      let channel = try await ClientBootstrap(group: Self.group).connect(unixDomainSocketPath: socket) {
-        channel in
-        channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHTTPClientHandlers()
-          try channel.pipeline.syncOperations.addHandler(RequestParts())
-          return try Channel(wrappingChannelSynchronously: channel)
-        }
-      }
-      return try await channel.executeThenClose { inbound, outbound in
+      return try await connect().executeThenClose { inbound, outbound in
         var head = HTTPRequestHead(
           version: .http1_1, method: HTTPMethod(rawValue: method.rawValue), uri: path)
         head.headers.add(name: "host", value: "ashlar")
@@ -134,11 +128,33 @@ public struct APIClient: Sendable {
         return (status, bytes)
       }
     } catch {
+      // In the system's words, not in the library's.
+      let cause = (error as? IOError).map { "\(Errno(rawValue: $0.errnoCode))" } ?? "\(error)"
       throw BlockError(
-        .disconnected, step: "speak to", object: "the manager at \(socket)", cause: "\(error)",
+        .disconnected, step: "speak to", object: "the manager at \(socket)", cause: cause,
         remedy: "See whether it runs: ashlar daemon status.")
     }
   }
+
+  /// Connects; whoever finds too many waiting there waits himself, until his task is cancelled.
+  private func connect() async throws -> Channel {
+    while true {
+      do {
+        return try await ClientBootstrap(group: Self.group).connect(unixDomainSocketPath: socket) { channel in
+          channel.eventLoop.makeCompletedFuture {
+            try channel.pipeline.syncOperations.addHTTPClientHandlers()
+            try channel.pipeline.syncOperations.addHandler(RequestParts())
+            return try Channel(wrappingChannelSynchronously: channel)
+          }
+        }
+      } catch let error as IOError where error.errnoCode == EAGAIN {
+        try await Task.sleep(for: Self.pauseBeforeCrowd)
+      }
+    }
+  }
+
+  /// The pause before a connection is tried again for which there was no place to wait.
+  private static let pauseBeforeCrowd = Duration.milliseconds(20)
 }
 
 /// Lets a request be written in buffers, as the rest of NIO does it.

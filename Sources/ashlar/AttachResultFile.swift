@@ -40,11 +40,15 @@ struct AttachResultFile {
 
   /// The file of an image's configuration; `nil` if there is no configuration.
   init?(ofConfiguration configuration: String) async {
-    let files = HostServices.linux.files
-    // Without it there is nothing beside which the file could stand; the attach says so.
-    guard let place = try? files.resolve(configuration),
-      let text = try? await files.contents(of: place, limit: Limits.imageConfigBytes)
-    else { return nil }
+    // Without it, or if it does not answer, there is nothing beside which the file could stand; the attach says so.
+    let found = try? await InstanceOptions.looks.look(
+      at: configuration, step: "read", object: configuration, within: Self.patience
+    ) { () async throws(BlockError) in
+      let files = HostServices.linux.files
+      let place = try files.resolve(configuration)
+      return (place, try await files.contents(of: place, limit: Limits.imageConfigBytes))
+    }
+    guard let (place, text) = found else { return nil }
     let directory = FilePath(place).removingLastComponent()
     let name = ImageConfig.resultFile(inJSON: text)
     path = directory.pushing(FilePath(name.isEmpty ? Self.usualName : name)).string
@@ -64,8 +68,7 @@ struct AttachResultFile {
     let lines = [word(for: outcome)] + steps.map { "\(Self.time($0.at)) \($0.text)" }
     let text = lines.map { $0.replacing("\n", with: " ") + "\n" }.joined()
     do throws(BlockError) {
-      try await HostServices.linux.files.replaceContents(
-        of: path, with: Array(text.utf8), sparing: try await spared())
+      try await HostServices.linux.files.writeResultFile(path, Array(text.utf8), sparing: try await spared())
       return nil
     } catch {
       if case .success(let info) = outcome, info.notices.contains(where: { $0.contains(path) }) { return nil }

@@ -96,7 +96,7 @@ extension AttachCommand {
     // runs, it is left to it: a disk that does not answer would hold us up without an end.
     if try !Daemon(instance).isRunning {
       try HostSupport.require(request.transport.flatMap(TransportChoice.init) ?? .auto)
-      try await FileLooks(limit: 1, clock: LinuxClock()).look(
+      try await InstanceOptions.looks.look(
         at: reference.path, step: "attach", object: request.id, within: Limits.lookTime
       ) { () async throws(BlockError) in
         // Who has opened a device that does not answer cannot end; the manager may wait for it.

@@ -19,9 +19,8 @@ extension InstanceOptions {
     guard let manager = client.listenerID ?? Daemon(self).holder?.pid, !Self.seesTheSame(as: manager) else {
       return
     }
-    let looks = FileLooks(limit: 1, clock: LinuxClock())
     for path in paths {
-      let ours = try await looks.look(at: path, step: step, object: path, within: Limits.lookTime) {
+      let ours = try await Self.looks.look(at: path, step: step, object: path, within: Limits.lookTime) {
         () async throws(BlockError) in LinuxFileSystem.identity(of: path)
       }
       guard let ours else { continue }
@@ -41,6 +40,9 @@ extension InstanceOptions {
           "Run the command where the manager runs: nsenter --target \(manager) --mount --root ashlar …")
     }
   }
+
+  /// Where the command looks at files: one that has not answered is not waited for again.
+  static let looks = FileLooks(clock: LinuxClock())
 
   /// Whether a process has our mounts and our root, as far as we may know.
   private static func seesTheSame(as pid: Int32) -> Bool {

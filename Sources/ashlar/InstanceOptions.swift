@@ -37,6 +37,9 @@ struct InstanceOptions: ParsableArguments {
 
   /// With how many managers in a row a command tries it.
   private static let attempts = 4
+  /// How long it tries it with one that goes on, and closes the connection: to that a caller who has no processor for so
+  /// long looks like one who says nothing.
+  private static let perseverance = Duration.seconds(120)
 
   /// Its directories.
   var directories: EngineDirectories {
@@ -58,12 +61,17 @@ struct InstanceOptions: ParsableArguments {
     _ body: (APIClient) async throws(BlockError) -> Reply
   ) async throws(BlockError) -> Reply {
     let daemon = Daemon(self)
+    let clock = LinuxClock()
+    let end = clock.now + Self.perseverance
     var attempt = 1
     while true {
+      let before = daemon.holder
       do throws(BlockError) {
         return try await body(try await daemon.client())
-      } catch  where error.kind == .disconnected && attempt < Self.attempts {
-        attempt += 1
+      } catch  where error.kind == .disconnected {
+        let isSameManager = before != nil && daemon.holder == before && clock.now < end
+        guard isSameManager || attempt < Self.attempts else { throw error }
+        if isSameManager { try await clock.pause(for: .milliseconds(50)) } else { attempt += 1 }
       }
     }
   }
@@ -89,7 +97,9 @@ struct Daemon: Sendable {
   }
 
   /// A client of the manager, whether one runs or not.
-  var unstarted: APIClient { APIClient(directories, timeout: timeout) }
+  ///
+  /// If the caller has named a root, a manager that has another one refuses with `conflict` what it is asked.
+  var unstarted: APIClient { APIClient(directories, timeout: timeout, checksRoot: isRootNamed) }
 
   /// The process that is the manager, whether it can be spoken to or not, as far as the lock's file says.
   var holder: ProcessIdentity? { FileLock.holder(of: directories.lock)?.process }
@@ -109,12 +119,10 @@ struct Daemon: Sendable {
     }
   }
 
-  /// A client of the manager that runs, or of one that is started for it.
-  ///
-  /// If the caller has named a root, a manager that has another one refuses with `conflict` what it is asked.
+  /// A client of the manager that runs, or of one that is started for it; as ``unstarted``.
   func client() async throws(BlockError) -> APIClient {
     if try !isRunning { try await start(idleExit: Self.idleSeconds) }
-    return APIClient(directories, timeout: timeout, checksRoot: isRootNamed)
+    return unstarted
   }
 
   /// Starts a manager and waits until it answers.

@@ -224,5 +224,17 @@ extension SerialEndToEndTests {
         separator: " ")
       return (Int(fields[11]) ?? 0) + (Int(fields[12]) ?? 0)
     }
+
+    /// Who names a root means the manager of that root.
+    @Test func anotherRootsManagerIsLeftAlone() throws {
+      let instance = try Instance()
+      #expect(try instance.ashlar("daemon", "start").status == 0)
+      let manager = try instance.managerPid()
+      for verb in ["start", "status", "stop", "upgrade", "recover"] {
+        let outcome = try instance.ashlar("daemon", verb, "--root", instance.scratch("other"))
+        #expect(outcome.status == 1 && outcome.errors.contains("its root is"), "\(verb): \(outcome.errors)")
+      }
+      #expect(try instance.managerPid() == manager)
+    }
   }
 }
