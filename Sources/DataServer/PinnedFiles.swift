@@ -55,8 +55,11 @@ package final class PinnedFiles: FileSystem {
     do throws(BlockError) {
       lostFlush = try record?.read()
     } catch {
-      onReport("whether a flush has failed before is not known: \(error)")
-      lostFlush = nil
+      // It is there: a flush has failed.
+      onReport("which flush has failed before is not known: \(error)")
+      lostFlush = FlushFailure(
+        file: order.spec.path, happenedAt: Double(LinuxClock().sinceEpoch.components.seconds),
+        cause: "what was written down of it cannot be read: \(error.cause)")
     }
   }
 
@@ -215,10 +218,10 @@ package final class PinnedFiles: FileSystem {
 
   package func remove(_ path: String) throws(BlockError) { try base.remove(path) }
 
-  package func replaceContents(
-    of path: String, with bytes: [UInt8], sparing spared: Set<FileIdentity>
+  package func writeResultFile(
+    _ path: String, _ bytes: [UInt8], sparing spared: Set<FileIdentity>
   ) async throws(BlockError) {
-    try await base.replaceContents(of: path, with: bytes, sparing: spared)
+    try await base.writeResultFile(path, bytes, sparing: spared)
   }
 
   package func identity(of path: String) -> FileIdentity? { base.identity(of: path) }

@@ -47,11 +47,12 @@ struct ServedImage: Sendable {
   }
 
   private static func open(
-    _ reference: ImageReference, isReadOnly: Bool, takesContainers: Bool, isShared: Bool = false,
-    _ files: PinnedFiles
+    _ reference: ImageReference, isReadOnly: Bool, takesContainers: Bool, takesEncrypted: Bool = false,
+    isShared: Bool = false, _ files: PinnedFiles
   ) async throws(BlockError) -> ServedImage {
     let options = ImageOptions(
-      isReadOnly: isReadOnly, writesResultFile: true, takesContainers: takesContainers, isShared: isShared)
+      isReadOnly: isReadOnly, writesResultFile: true, takesContainers: takesContainers,
+      takesEncrypted: takesEncrypted, isShared: isShared)
     let image = try await Image.open(reference, options, files.services)
     try files.settle(isRaw: image.format == .raw)
     var served = ServedImage(
@@ -180,7 +181,7 @@ extension ServedImage {
     case .ashlar:
       return try await open(
         try ImageReference(backstore.detail, relativeTo: "/"), isReadOnly: false, takesContainers: isReopen,
-        files)
+        takesEncrypted: true, files)
     case .file: return try await openFile(backstore, byteCount, blockSize, isReopen: isReopen, files)
     case .null:
       let geometry = try geometry(backstore, byteCount, blockSize)

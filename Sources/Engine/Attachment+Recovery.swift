@@ -129,6 +129,10 @@ extension Attachment {
     }
     guard isOfThisBoot, objects.isPresent else { return finishOrRemember() }
     // Somebody still has the device open; it goes with them.
+    if row.state != AttachmentState.detaching.rawValue {
+      problem =
+        "its data server died while there was no manager; it goes when the last one who uses it is done"
+    }
     abortDevice()
     finishInBackground()
     return .success(())

@@ -32,8 +32,10 @@ package actor Attachment {
   private nonisolated let executor = BlockingActorExecutor()
   nonisolated let id: AttachmentID
   nonisolated let exportName: String
+  /// Seconds since 1970-01-01 00:00:00 UTC.
+  private nonisolated let createdAt: Double
   let context: Context
-  let spec: AttachmentSpec
+  nonisolated let spec: AttachmentSpec
   var row: Journal.Row
   var state = AttachmentState.attaching
   var problem: String?
@@ -108,6 +110,7 @@ package actor Attachment {
     self.isListed = isListed
     id = try AttachmentID(row.id)
     exportName = row.exportName
+    createdAt = row.createdAt
     do throws(BlockError) {
       spec = try row.decodedSpec()
       state = AttachmentState(rawValue: row.state) ?? .unknown
@@ -233,6 +236,18 @@ package actor Attachment {
 
   // MARK: What users see
 
+  /// What is known of it without asking it: for when what is being done to it waits in the kernel.
+  nonisolated var briefInfo: AttachmentInfo {
+    var info = AttachmentInfo(id: id, image: spec.image, readOnly: spec.isReadOnly, attachedAt: createdAt)
+    info.transport = transport.rawValue
+    info.backstore = spec.backstore
+    info.state = .unknown
+    info.problem = "what is being done to it has waited in the kernel for more than \(Limits.infoTime)"
+    return info
+  }
+
+  private nonisolated var transport: TransportChoice { spec.backstore == nil ? .fuse : .tcmu }
+
   /// Everything there is to say about it, given all mounts of the host.
   func info(withCounters: Bool, mounts: [Mount]) async -> AttachmentInfo {
     var info = AttachmentInfo(id: id, image: spec.image, readOnly: spec.isReadOnly, attachedAt: row.createdAt)
@@ -248,7 +263,7 @@ package actor Attachment {
     info.device = row.device
     if info.state == .attached, row.device != nil { info.link = context.directories.link(id) }
     if let server, link != nil { info.server = .init(pid: server.pid) }
-    info.transport = (spec.backstore == nil ? TransportChoice.fuse : .tcmu).rawValue
+    info.transport = transport.rawValue
     info.backstore = spec.backstore
     if let status {
       info.size = status.size

@@ -26,7 +26,7 @@ extension BackstoreService {
 
   /// Serves what exists already and nobody serves: what another daemon has left, or was made while none ran.
   func takeOver(_ entry: UIODevice.Entry) async {
-    guard isOurs(entry.configuration), !isServedByItsMaker(entry.backstore),
+    guard isOurs(entry.configuration), await !isServedByItsMaker(entry.backstore),
       await manager.attachment(of: entry.backstore) == nil, UIODevice.find(entry.backstore) == entry
     else { return }
     do throws(BlockError) {

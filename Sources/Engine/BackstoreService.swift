@@ -94,10 +94,19 @@ public actor BackstoreService {
     subtypes.contains(BackstoreConfiguration(configuration).subtype)
   }
 
+  /// Looks into a backstore's directory.
+  ///
+  /// Whoever removes the backstore holds that locked until we answer him, so that we do not wait for it ourselves.
+  func look<Value: Sendable>(
+    at backstore: Backstore, _ body: @escaping @Sendable (Backstore) -> Value
+  ) async -> Value {
+    await Blocking.run("configfs") { body(backstore) }
+  }
+
   /// Whether an engine has made it for itself, this one or another instance: with our serial number, and without
   /// waiting for anybody's answer.
-  func isServedByItsMaker(_ backstore: Backstore) -> Bool {
-    backstore.serial.hasPrefix(BackstoreObjects.serialPrefix) && !backstore.waitsForAnswers
+  func isServedByItsMaker(_ backstore: Backstore) async -> Bool {
+    await look(at: backstore) { $0.serial.hasPrefix(BackstoreObjects.serialPrefix) && !$0.waitsForAnswers }
   }
 
   /// The threads that its code runs on.
@@ -159,7 +168,8 @@ public actor BackstoreService {
     guard known != nil || isOurs(entry.configuration) else { return try await isForUs(event, entry) }
     // Whoever removes it holds its directory locked until he is answered: a look into it would wait for ever.
     if case .removed = event.kind { return known?.spec.backstore?.role != .own }
-    let isAwaited = !event.isAnswered && backstore.waitsForAnswers
+    var isAwaited = !event.isAnswered
+    if isAwaited { isAwaited = await look(at: backstore, \.waitsForAnswers) }
     switch event.kind {
     case .added:
       try await add(entry, known, isAwaited: isAwaited)
@@ -178,7 +188,7 @@ public actor BackstoreService {
     _ entry: UIODevice.Entry, _ known: Attachment?, isAwaited: Bool
   ) async throws(BlockError) {
     // What we make ourselves is served without being told; so is what another instance makes.
-    guard isAwaited || !isServedByItsMaker(entry.backstore) else { return }
+    if !isAwaited, await isServedByItsMaker(entry.backstore) { return }
     if let known {
       guard known.spec.backstore?.role == .served else { return }
       // If nobody waits for us it may have been taken over before its event came.
@@ -201,7 +211,7 @@ public actor BackstoreService {
     if !others.isEmpty {
       // They promise their own at once and say nothing of all else, as we do.
       try await manager.clock.pause(for: .seconds(1))
-      guard entry.backstore.waitsForAnswers, !entry.backstore.isEnabled else { return false }
+      guard await look(at: entry.backstore, { $0.waitsForAnswers && !$0.isEnabled }) else { return false }
     }
     throw BlockError(
       .notFound, step: "serve", object: "\(entry.backstore)",

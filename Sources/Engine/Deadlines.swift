@@ -2,7 +2,7 @@ import BlockCore
 
 /// How long each wait may take before it is given up.
 ///
-/// No wait is without one.
+/// What is done with a sandbox or a volume has none but for its device: it takes as long as its disks.
 public struct Deadlines: Sendable {
   /// From the start of a data server until its device is there: opening the image takes most of it.
   public var attach: Duration

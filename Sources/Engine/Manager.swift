@@ -22,6 +22,8 @@ public actor Manager {
   public nonisolated var looks: FileLooks { context.looks }
   /// What there is, by its ID.
   package var attachments: [AttachmentID: Attachment] = [:]
+  /// Those that are asked what there is to say of them and have not answered in time.
+  private var silent: Set<ObjectIdentifier> = []
   private var lastActivity: Duration
   private var activeRequests = 0
   /// Requests that whoever speaks for the manager has taken and not answered.
@@ -207,7 +209,7 @@ public actor Manager {
     var infos: [AttachmentInfo] = []
     let mounts = Mount.all()
     for attachment in attachments.values {
-      infos.append(await attachment.info(withCounters: false, mounts: mounts))
+      infos.append(await info(attachment, withCounters: false, mounts: mounts))
     }
     return infos.sorted { ($0.attachedAt, $0.id.text) < ($1.attachedAt, $1.id.text) }
   }
@@ -218,7 +220,23 @@ public actor Manager {
   public func inspect(_ id: AttachmentID) async throws(BlockError) -> AttachmentInfo {
     begin()
     defer { end() }
-    return await (try find(id)).info(withCounters: true, mounts: Mount.all())
+    return await info(try find(id), withCounters: true, mounts: Mount.all())
+  }
+
+  /// What there is to say of an attachment; of one whose operations wait in the kernel what is known without it.
+  private func info(_ attachment: Attachment, withCounters: Bool, mounts: [Mount]) async -> AttachmentInfo {
+    let key = ObjectIdentifier(attachment)
+    guard !silent.contains(key) else { return attachment.briefInfo }
+    let told = Task { await attachment.info(withCounters: withCounters, mounts: mounts) }
+    let info = await Race.first(within: Limits.infoTime, clock: context.services.clock) { await told.value }
+    if let info { return info }
+    // It is asked again when it has answered.
+    silent.insert(key)
+    Task {
+      _ = await told.value
+      silent.remove(key)
+    }
+    return attachment.briefInfo
   }
 
   private func find(_ id: AttachmentID) throws(BlockError) -> Attachment {

@@ -62,16 +62,21 @@ public struct ImageOptions: Sendable {
   /// Whether a file in another disk format is opened by `raw:`: somebody has decided before that it is meant, or its
   /// user has written such a header to his disk since.
   public var takesContainers: Bool
+  /// Whether an encrypted disk is no other disk format to `raw:`: where the image is opened anew at every boot, its user
+  /// has written the header to his disk, and nobody knows any more what was decided at first.
+  public var takesEncrypted: Bool
   /// Whether others may write to it meanwhile: a mount, or whoever has a loop device over it.
   public var isShared: Bool
 
   /// Makes options; the parameters are those of the properties.
   public init(
-    isReadOnly: Bool, writesResultFile: Bool, takesContainers: Bool = false, isShared: Bool = false
+    isReadOnly: Bool, writesResultFile: Bool, takesContainers: Bool = false, takesEncrypted: Bool = false,
+    isShared: Bool = false
   ) {
     self.isReadOnly = isReadOnly
     self.writesResultFile = writesResultFile
     self.takesContainers = takesContainers
+    self.takesEncrypted = takesEncrypted
     self.isShared = isShared
   }
 }
@@ -94,7 +99,9 @@ extension Image {
       let access: FileAccess =
         options.isReadOnly ? .readOnly : options.isShared ? .sharedReadWrite : .readWrite
       let file = try await services.files.open(reference.path, for: access)
-      if !options.takesContainers { try await reference.checkIsNoContainer(file) }
+      if !options.takesContainers {
+        try await reference.checkIsNoContainer(file, allowing: options.takesEncrypted ? [.luks] : [])
+      }
       return Image(
         reference: reference, format: .raw, volume: try RawVolume(file, isReadOnly: options.isReadOnly),
         layers: [], segmentCount: 0, files: [file.identity], notices: file.notices)

@@ -83,8 +83,10 @@ extension ImageReference {
       file, allowing: [.luks], override: "make the backstore with ashlar/raw-bytes:\(file.name)")
   }
 
-  func checkIsNoContainer(_ file: any BlockFile) async throws(BlockError) {
+  func checkIsNoContainer(
+    _ file: any BlockFile, allowing allowed: Set<ContainerFormat> = []
+  ) async throws(BlockError) {
     guard scheme == .raw else { return }
-    try await ContainerFormat.refuse(file, override: "write raw-bytes:\(path)")
+    try await ContainerFormat.refuse(file, allowing: allowed, override: "write raw-bytes:\(path)")
   }
 }

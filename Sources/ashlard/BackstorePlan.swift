@@ -65,7 +65,8 @@ struct BackstorePlan: Sendable {
   }
 
   private func open(_ reference: ImageReference) async throws(BlockError) {
-    _ = try await Image.open(reference, ImageOptions(isReadOnly: true, writesResultFile: false), .linux)
+    _ = try await Image.open(
+      reference, ImageOptions(isReadOnly: true, writesResultFile: false, takesEncrypted: true), .linux)
   }
 
   private func checkFile(_ path: String) async throws(BlockError) {

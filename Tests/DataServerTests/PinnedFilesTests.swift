@@ -184,4 +184,17 @@ import DataServer
     try await file.synchronize()
     #expect(files.flushFailure == nil)
   }
+
+  /// A record that is there says that a flush has failed, also if nobody can read which.
+  @Test func aRecordThatCannotBeReadIsAFailure() async throws {
+    let path = try scratch.write("disk.img", [UInt8](repeating: 0, count: 4096))
+    try scratch.write("server.flush", text: "{")
+    var order = try order()
+    order.spec.path = path
+    let files = PinnedFiles(
+      LinuxFileSystem(), for: order, record: FlushRecord(beside: scratch("server.sock")), onChange: {})
+    let file = try await files.open(path, for: .readWrite)
+    let error = await #expect(throws: BlockError.self) { try await file.synchronize() }
+    #expect(error?.cause.contains("cannot be read") == true, "\(error?.cause ?? "")")
+  }
 }
