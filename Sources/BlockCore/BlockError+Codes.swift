@@ -140,12 +140,14 @@ extension BlockError.Kind {
   /// What usually helps against this kind of failure of a system call.
   var usualRemedy: String? {
     switch self {
-    case .permissionDenied: "Run it as root, or give this user access to it."
+    case .permissionDenied:
+      "Run it as root, or give this user access to it. If root is refused: see whether it is immutable (lsattr), or kept "
+        + "from this container."
     case .notFound: "Check the path."
     case .noSpace: "Free some space there and try again."
     case .exhausted: "Raise the limit (ulimit -n, memory) or close something."
     case .readOnly:
-      "Mount the file system read-write; ashlar attach can also read the image, with --read-only."
+      "Mount the file system read-write, or use another place; an image that is only read: attach it with --read-only."
     default: nil
     }
   }

@@ -86,6 +86,8 @@ public enum Limits {
   public static let apiConnections = 256
   /// How long a connection to the API may say nothing, or not finish what it has begun to say.
   public static let apiIdleTime = Duration.seconds(10)
+  /// Open files without which a manager cannot do anything.
+  public static let leastOpenFiles = 32
   /// Descriptors that the manager keeps for its own use, of those that it may have.
   public static let descriptorsKept = 48
 
@@ -144,6 +146,10 @@ public enum Limits {
   public static let actorThreads = 4096
   /// Files of images that a manager looks at at a time; what comes then is refused.
   public static let fileLooks = 1024
+  /// How long a manager that starts waits for its sandboxes to be taken over before it answers.
+  public static let recoveryTime = Duration.seconds(5)
+  /// How long an attachment may take to say what there is to say of it.
+  public static let infoTime = Duration.seconds(5)
   /// How long a file of an image may take to be looked at.
   public static let lookTime = Duration.seconds(20)
   /// How long what others have on their file systems may take to be looked at.

@@ -25,6 +25,15 @@ public final class LinuxFile: BlockFile {
   // Held for the file's life.
   private let claim: WriteClaim?
 
+  /// Refuses a device that takes no writes: opening one for them succeeds all the same, up to Linux 6.8 at least.
+  private static func checkIsWritable(_ device: borrowing Descriptor, _ path: String) throws(BlockError) {
+    var isReadOnly: Int32 = 0
+    guard ioctl(device.raw, clinux_BLKROGET, &isReadOnly) == 0, isReadOnly != 0 else { return }
+    throw BlockError(
+      .readOnly, step: "open", object: path, cause: "the device is read-only",
+      remedy: "Attach it with --read-only; or make it writable: blockdev --setrw \(path).")
+  }
+
   /// Opens an existing file.
   ///
   /// - Parameters:
@@ -55,6 +64,7 @@ public final class LinuxFile: BlockFile {
         .invalidArgument, step: "open", object: path, cause: "it is neither a file nor a block device",
         remedy: "Name a file or a block device.")
     }
+    if isBlockDevice && access != .readOnly { try Self.checkIsWritable(descriptor, path) }
     if isBlockDevice && access == .readWrite {
       descriptor = try WriteClaim.exclusive(descriptor, path)
     }

@@ -158,7 +158,7 @@ struct WriteClaim: Sendable {
   }
 
   private static func described(_ loops: [LoopDevice.Shown]) -> String {
-    "somebody can write to it through \(loops.map(\.path).joined(separator: ", "))"
+    "somebody can write to it, or has mounted it, through \(loops.map(\.path).joined(separator: ", "))"
   }
 
   private static func remedy(_ loops: [LoopDevice.Shown]) -> String {

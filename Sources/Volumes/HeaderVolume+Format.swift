@@ -95,6 +95,11 @@ extension HeaderVolume {
     }
     let layout = options.layout ?? usualLayout
     try checkLayout(layout)
+    guard source.byteCount > 0 else {
+      throw BlockError(
+        .invalidArgument, step: "format", object: path, cause: "the image \(source.name) is empty",
+        remedy: "Name the disk's content: a file that was cut or not fetched is none.")
+    }
     try checkSize(forImageOf: source.byteCount, layout)
     expect(2 * source.byteCount)
     let digest = try await Digest256.of(source, advance)

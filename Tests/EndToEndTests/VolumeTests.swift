@@ -57,5 +57,19 @@ extension SerialEndToEndTests {
       #expect(last.status == 0 && !last.output.contains("kind"), "\(last.output)")
       #expect(try instance.ashlar("daemon", "stop").status == 0)
     }
+
+    /// What was cut or not fetched takes the place of nothing.
+    @Test func anEmptyImageIsNoContent() throws {
+      let instance = try Instance()
+      let outcome = try instance.shell(
+        """
+        set -euo pipefail; cd \(instance.scratch("")); truncate -s 8M volume.img
+        head -c 1M /dev/urandom > content.img; : > empty.img
+        ashlar volume format volume.img --image content.img; sha256sum volume.img > sum
+        if ashlar volume format volume.img --image empty.img --force 2> said; then exit 1; fi
+        grep "empty.img is empty" said; sha256sum --quiet -c sum
+        """)
+      #expect(outcome.status == 0, "\(outcome.output)\(outcome.errors)")
+    }
   }
 }

@@ -175,5 +175,19 @@ extension SerialEndToEndTests {
         cmp d.img copy.img
         """)
     }
+
+    /// Opening one for writing succeeds, and each write fails.
+    @Test func aReadOnlyDeviceIsNotAttachedForWriting() throws {
+      let instance = try Instance()
+      let outcome = try instance.shell(
+        """
+        set -euo pipefail; cd \(instance.scratch("")); truncate -s 1M own.img
+        loop=$(losetup --read-only --find --show own.img); trap 'losetup -d $loop' EXIT
+        if ashlar attach --id a raw:$loop 2> said; then exit 1; fi
+        grep "the device is read-only. Attach it with --read-only" said
+        ashlar attach --id a raw:$loop --read-only; ashlar detach --id a
+        """)
+      #expect(outcome.status == 0, "\(outcome.output)\(outcome.errors)")
+    }
   }
 }

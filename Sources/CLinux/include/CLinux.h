@@ -120,6 +120,7 @@ int clinux_pipe(int ends[2]);
 static const unsigned long clinux_BLKGETSIZE64 = BLKGETSIZE64;
 static const unsigned long clinux_BLKGETDISKSEQ = BLKGETDISKSEQ;
 static const unsigned long clinux_BLKPG = BLKPG;
+static const unsigned long clinux_BLKROGET = BLKROGET;
 static const unsigned long clinux_BLKSSZGET = BLKSSZGET;
 static const unsigned long clinux_FUSE_DEV_IOC_CLONE = FUSE_DEV_IOC_CLONE;
 static const unsigned long clinux_FICLONE = FICLONE;
