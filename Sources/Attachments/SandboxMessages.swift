@@ -170,7 +170,7 @@ public struct SandboxInfo: Sendable, Hashable, Codable {
     public var path: String
     /// How they are kept.
     public var driver: SandboxDriver
-    /// Bytes that the file takes on its disk.
+    /// Bytes that the file takes on its disk; `nil` if it does not answer.
     public var allocated: UInt64?
     /// How full it is in percent; `nil` while there is no device.
     public var percent: Int?

@@ -87,7 +87,7 @@ public enum Limits {
   /// How long a connection to the API may say nothing, or not finish what it has begun to say.
   public static let apiIdleTime = Duration.seconds(10)
   /// Open files without which a manager cannot do anything.
-  public static let leastOpenFiles = 32
+  public static let minimumOpenFiles = 32
   /// Descriptors that the manager keeps for its own use, of those that it may have.
   public static let descriptorsKept = 48
 

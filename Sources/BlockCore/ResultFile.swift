@@ -9,12 +9,12 @@ public enum ResultFile {
   /// Whether a file may be overwritten by the outcome of another attach: it is empty, or holds that of an earlier one.
   ///
   /// - Parameter beginning: Its first ``markByteCount`` bytes, or all that it has.
-  public static func isOne(_ beginning: some Collection<UInt8>) -> Bool {
+  public static func isOutcome(_ beginning: some Collection<UInt8>) -> Bool {
     beginning.isEmpty || words.contains { beginning.starts(with: $0) }
   }
 
   /// What is to be said of a file that holds something else.
-  public static func somethingElse(_ path: String) -> BlockError {
+  public static func notAnOutcome(_ path: String) -> BlockError {
     BlockError(
       .conflict, step: "write", object: path,
       cause: "it holds something else than the outcome of an attach (\"success\" or \"failed:…\")",

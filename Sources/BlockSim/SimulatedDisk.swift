@@ -120,7 +120,7 @@ public final class SimulatedDisk: FileSystem {
     let beginning = files.withLock { $0[path] }?.state.withLock {
       Array($0.content.prefix(ResultFile.markByteCount))
     }
-    guard ResultFile.isOne(beginning ?? []) else { throw ResultFile.somethingElse(path) }
+    guard ResultFile.isOutcome(beginning ?? []) else { throw ResultFile.notAnOutcome(path) }
     add(path, bytes)
   }
 }

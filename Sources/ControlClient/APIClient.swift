@@ -148,13 +148,13 @@ public struct APIClient: Sendable {
           }
         }
       } catch let error as IOError where error.errnoCode == EAGAIN {
-        try await Task.sleep(for: Self.pauseBeforeCrowd)
+        try await Task.sleep(for: Self.retryPause)
       }
     }
   }
 
   /// The pause before a connection is tried again for which there was no place to wait.
-  private static let pauseBeforeCrowd = Duration.milliseconds(20)
+  private static let retryPause = Duration.milliseconds(20)
 }
 
 /// Lets a request be written in buffers, as the rest of NIO does it.

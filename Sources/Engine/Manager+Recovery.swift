@@ -81,7 +81,7 @@ extension Manager {
       }
       for await (path, orphan) in group {
         guard let orphan else {
-          // Of one that is gone, or about to; nobody else has that name.
+          // Nobody else has that name.
           if Orphan.isGone(at: path) { unlink(path) }
           continue
         }

@@ -67,13 +67,13 @@ struct Orphan: Sendable {
       link: link == nil ? nil : try? ServerLink(path), status: status, server: server, found: found)
   }
 
-  /// Whether nobody listens at a data server's socket; one to which there is no connection to be had for want of
-  /// something else may live.
+  /// Whether nobody listens at a data server's socket: only then is it nobody's.
+  ///
+  /// One that could not be looked at, for want of descriptors or threads, may live.
   static func isGone(at path: String) -> Bool {
     do throws(BlockError) {
-      // It ends with its manager, which has died before it was finished.
       _ = try MessageSocket.connect(to: path)
-      return true
+      return false
     } catch {
       return error.kind == .disconnected || error.kind == .notFound
     }

@@ -26,6 +26,8 @@ package final class JournalStore: Sendable {
   package let notice: String?
   private let database: DatabaseQueue
   private let migrator: DatabaseMigrator
+  /// Whether the disk was full when it was opened, so that nobody else can open it (``open(_:_:_:isRoomless:)``).
+  private let isRoomless: Bool
   /// The file that is open, whatever its name leads to by now.
   private let identity: FileIdentity?
   /// What the next commits have to outlive.
@@ -53,12 +55,12 @@ package final class JournalStore: Sendable {
     let reserve = SpaceReserve("\(path)-reserve", byteCount: UInt64(2 * Self.logPages * 4096))
     self.reserve = reserve
     notice = try JournalCheck.checkLog(path)
-    database = try JournalCheck.explained("open", path) {
+    (database, isRoomless) = try JournalCheck.explained("open", path) {
       while true {
         do {
-          return try Self.open(path, migrator, durability)
+          return (try Self.open(path, migrator, durability), false)
         } catch let error as DatabaseError where error.mayLackSpace {
-          if !reserve.giveUp() { return try Self.open(path, migrator, durability, isRoomless: true) }
+          if !reserve.giveUp() { return (try Self.open(path, migrator, durability, isRoomless: true), true) }
         }
       }
     }
@@ -74,7 +76,13 @@ package final class JournalStore: Sendable {
     var failure: BlockError?
     if LinuxFileSystem.identity(of: path) == identity {
       do throws(BlockError) {
-        try JournalCheck.explained("read", path) { try JournalCheck.check(path, migrator) }
+        try JournalCheck.explained("read", path) {
+          if isRoomless {
+            try JournalCheck.check(database, migrator, path)
+          } else {
+            try JournalCheck.check(path, migrator)
+          }
+        }
       } catch {
         failure = error
       }

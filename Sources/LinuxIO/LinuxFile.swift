@@ -25,7 +25,7 @@ public final class LinuxFile: BlockFile {
   // Held for the file's life.
   private let claim: WriteClaim?
 
-  /// Refuses a device that takes no writes: opening one for them succeeds all the same, up to Linux 6.8 at least.
+  /// Refuses a device that takes no writes: opening one for them may succeed all the same.
   private static func checkIsWritable(_ device: borrowing Descriptor, _ path: String) throws(BlockError) {
     var isReadOnly: Int32 = 0
     guard ioctl(device.raw, clinux_BLKROGET, &isReadOnly) == 0, isReadOnly != 0 else { return }

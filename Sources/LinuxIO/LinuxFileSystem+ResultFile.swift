@@ -20,7 +20,7 @@ extension LinuxFileSystem {
     var beginning = [UInt8](repeating: 0, count: ResultFile.markByteCount)
     let found = pread(descriptor.raw, &beginning, beginning.count, 0)
     guard found >= 0 else { throw .lastErrno(step: "read", object: path) }
-    guard ResultFile.isOne(beginning.prefix(found)) else { throw ResultFile.somethingElse(path) }
+    guard ResultFile.isOutcome(beginning.prefix(found)) else { throw ResultFile.notAnOutcome(path) }
     // Not before it is known what it is.
     while ftruncate(descriptor.raw, 0) != 0 {
       if errno != EINTR { throw .lastErrno(step: "empty", object: path) }

@@ -39,7 +39,7 @@ struct InstanceOptions: ParsableArguments {
   private static let attempts = 4
   /// How long it tries it with one that goes on, and closes the connection: to that a caller who has no processor for so
   /// long looks like one who says nothing.
-  private static let perseverance = Duration.seconds(120)
+  private static let retryTime = Duration.seconds(120)
 
   /// Its directories.
   var directories: EngineDirectories {
@@ -62,7 +62,7 @@ struct InstanceOptions: ParsableArguments {
   ) async throws(BlockError) -> Reply {
     let daemon = Daemon(self)
     let clock = LinuxClock()
-    let end = clock.now + Self.perseverance
+    let end = clock.now + Self.retryTime
     var attempt = 1
     while true {
       let before = daemon.holder

@@ -127,7 +127,7 @@ struct ManageCommand: AsyncParsableCommand {
 
 extension ManageCommand {
   private static func check(_ openFiles: Int) throws(BlockError) {
-    guard openFiles < Limits.leastOpenFiles else { return }
+    guard openFiles < Limits.minimumOpenFiles else { return }
     throw BlockError(
       .exhausted, step: "start", object: "the manager", cause: "it may have \(openFiles) files open",
       remedy: "Raise that to 1024 or more: ulimit -n (LimitNOFILE= of a service).")
